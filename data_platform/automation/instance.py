@@ -1,0 +1,54 @@
+"""The Dagster instance of the platform: its home, and the dagster.yaml written there."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+DAGSTER_YAML = """\
+# Written by data-platform; change it as you like, it is not written again.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 180
+  poll_interval_seconds: 30
+  free_slots_after_run_end_seconds: 30
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+retention:
+  sensor:
+    purge_after_days:
+      skipped: 1
+      success: 30
+      failure: 90
+      started: 1
+  schedule:
+    purge_after_days: 30
+sensors:
+  use_threads: true
+  num_workers: 4
+"""
+
+
+def prepare_dagster_home(folder: Path) -> Path:
+    """Create the folder that DAGSTER_HOME should name, with its dagster.yaml, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configuration = folder / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text(DAGSTER_YAML, encoding="utf-8")
+    return folder
+
+
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    """Open the instance at `folder`: its runs are the history that the UI shows."""
+    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(folder))
+    return dg.DagsterInstance.get()

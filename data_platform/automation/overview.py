@@ -1,0 +1,78 @@
+"""What `status` and `digest` say: the state of tables and feeds, and digests of what the tables hold."""
+
+from typing import Any
+
+from data_platform.automation.staleness import Staleness
+from data_platform.schemas import (
+    CLEANED_FEEDBACK,
+    DAILY_SENTIMENT,
+    DIM_AUTHOR,
+    DIM_DATE,
+    DIM_FEED,
+    FCT_FEEDBACK,
+    QUARANTINED_FEEDBACK,
+    RAW_FEEDBACK,
+    SENTIMENT_SCORES,
+    STAGE_TABLES,
+)
+from data_platform.storage.warehouse import Warehouse
+
+# Tables whose content follows from the deliveries alone. sentiment_scores also remembers
+# scores of former texts, which depend on when somebody scored; its current rows do not.
+CONTENT_TABLES = (
+    RAW_FEEDBACK,
+    QUARANTINED_FEEDBACK,
+    CLEANED_FEEDBACK,
+    FCT_FEEDBACK,
+    DIM_FEED,
+    DIM_AUTHOR,
+    DIM_DATE,
+    DAILY_SENTIMENT,
+)
+CURRENT_SCORES = "current_sentiment"
+
+
+def read_digests(warehouse: Warehouse) -> dict[str, str]:
+    """Return a content digest for each table whose content follows from the deliveries."""
+    scores = [c.name for c in SENTIMENT_SCORES.columns if not c.is_volatile]
+    with warehouse.transaction() as transaction:
+        digests = {table.name: transaction.digest(table)[1] for table in CONTENT_TABLES}
+        digests[CURRENT_SCORES] = transaction.digest_of(CURRENT_SCORES, scores, "TRUE", [])[1]
+    return digests
+
+
+def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
+    """Return rows and days per table, feeds, stale days and alerts, ready for JSON."""
+    tables: dict[str, dict[str, int | None]] = {}
+    with warehouse.transaction() as transaction:
+        for table in STAGE_TABLES:
+            days = (
+                f"count(DISTINCT {table.day_expression()})" if table.day_column else "NULL::BIGINT"
+            )
+            rows, day_count = transaction.connection.execute(
+                f"SELECT count(*), {days} FROM {table.name}"
+            ).fetchall()[0]
+            tables[table.name] = {"rows": rows, "days": day_count}
+        quarantined = dict(
+            transaction.connection.execute(
+                "SELECT feed, count(*) FROM quarantined_feedback GROUP BY feed"
+            ).fetchall()
+        )
+        alerts = transaction.arrow("SELECT * FROM alerts ORDER BY raised_at DESC LIMIT 20")
+    feeds = [
+        {
+            "feed": ledger.feed,
+            "delivery_count": ledger.delivery_count,
+            "read_count": ledger.read_count,
+            "quarantined_count": quarantined.get(ledger.feed, 0),
+            "last_collected_at": ledger.finished_at,
+            "last_error": ledger.error,
+        }
+        for ledger in staleness.feeds.ledgers()
+    ]
+    return {
+        "tables": tables,
+        "feeds": feeds,
+        "stale_days": [day.isoformat() for day in staleness.stale_days(warehouse)],
+        "alerts": alerts.to_pylist(),
+    }

@@ -1,0 +1,152 @@
+"""Refreshing from the command line: runs in this process, in chunks of days, recorded like every other run."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from data_platform.automation.jobs import PUBLISH_JOB, REFRESH_JOB
+from data_platform.ingestion.assets import feed_key
+from data_platform.partitions import DAYS_PER_RUN
+from data_platform.storage.days import utc_today
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+QUIET: dict[str, Any] = {"loggers": {"progress": {}}}
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class RefreshOutcome:
+    """What a refresh from the command line did.
+
+    Attributes:
+        days: days that were refreshed.
+        changed: table-days whose content is another now.
+        failures: messages of what failed, in plain words; the rest went on.
+    """
+
+    days: int = 0
+    changed: int = 0
+    failures: list[str] = field(default_factory=list)
+
+
+def _progress(_: dg.InitLoggerContext) -> logging.Logger:
+    """Hand log records to the Python logger of the command line."""
+    logger = logging.getLogger("data_platform.progress")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+progress_logger = dg.LoggerDefinition(_progress)
+
+
+class Refresher:
+    """Runs the platform's jobs in this process.
+
+    Args:
+        definitions: the platform's definitions.
+        instance: where runs are recorded.
+        progress: told (stage, day number, days) after each day of a stage.
+    """
+
+    def __init__(
+        self, definitions: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
+    ) -> None:
+        self._definitions = definitions
+        self._instance = instance
+        self._handler = _ProgressHandler(progress)
+
+    def collect(self, feeds: Sequence[str], days: Sequence[date], outcome: RefreshOutcome) -> None:
+        """Collect each feed by itself, so that one that fails does not hold up the others."""
+        for feed in feeds:
+            for chunk in chunks(days or [utc_today()]):
+                self._run(REFRESH_JOB, outcome, chunk, [feed_key(feed)])
+
+    def refresh(self, days: Sequence[date], outcome: RefreshOutcome) -> None:
+        """Refresh every table behind the feeds for `days`; a failed chunk does not stop the next."""
+        job = self._definitions.resolve_job_def(REFRESH_JOB)
+        keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] != "feed"]
+        for chunk in chunks(days):
+            self._run(REFRESH_JOB, outcome, chunk, keys)
+            outcome.days += len(chunk)
+
+    def publish(self, outcome: RefreshOutcome) -> None:
+        """Bring quarantine, health, snapshot and report up to date."""
+        self._run(PUBLISH_JOB, outcome, [], None)
+
+    def _run(
+        self,
+        job_name: str,
+        outcome: RefreshOutcome,
+        days: Sequence[date],
+        keys: Sequence[dg.AssetKey] | None,
+    ) -> None:
+        tags = {}
+        if days:
+            tags = {RANGE_START: days[0].isoformat(), RANGE_END: days[-1].isoformat()}
+        logger = logging.getLogger("data_platform.progress")
+        logger.addHandler(self._handler)
+        try:
+            result = self._definitions.resolve_job_def(job_name).execute_in_process(
+                run_config=QUIET,
+                instance=self._instance,
+                asset_selection=keys,
+                tags=tags,
+                raise_on_error=False,
+            )
+        finally:
+            logger.removeHandler(self._handler)
+        seen = set()
+        for event in result.all_events:
+            if event.is_step_failure:
+                outcome.failures.append(_reason(event))
+            elif event.event_type_value == "ASSET_MATERIALIZATION":
+                found = event.step_materialization_data.materialization
+                if (c := found.metadata.get("content_changed")) is not None and c.value:
+                    seen.add((found.asset_key, found.partition))
+        outcome.changed += len(seen)
+
+
+def chunks(days: Sequence[date], size: int = DAYS_PER_RUN) -> Iterator[list[date]]:
+    """Yield `days` in order as runs of consecutive days, of at most `size` days each."""
+    run: list[date] = []
+    for day in sorted(days):
+        if run and (len(run) == size or day != run[-1] + timedelta(days=1)):
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+class _ProgressHandler(logging.Handler):
+    """Reads '… (3 of 30): …' from what the stages log."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        words = str(meta.get("orig_message", "")).split(" ")
+        if len(words) > 3 and words[1].startswith("(") and words[2] == "of":
+            number, total = words[1].lstrip("("), words[3].rstrip("):")
+            if number.isdigit() and total.isdigit():
+                self._progress(str(meta.get("step_key", "")), int(number), int(total))
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """Return the innermost message of a failed step, without a traceback."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return f"{event.step_key}: {data.user_failure_data.description}"
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip() if error else 'failed'}"

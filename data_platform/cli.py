@@ -1,0 +1,401 @@
+"""The command line `data-platform`: reads arguments, calls the stages, prints what a person needs to know."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from data_platform import __version__
+from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
+from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
+from data_platform.storage.days import days_between, utc_today
+from data_platform.storage.warehouse import Warehouse
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+DATA_NOT_WELL = 1
+
+
+class PlatformGroup(click.Group):
+    """Turns the platform's own errors into one message and an exit code; bugs keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DataPlatformError as error:
+            err.print(f"[red]Error:[/red] {escape(str(error))}")
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=PlatformGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="data-platform")
+def main() -> None:
+    """Customer feedback in, a scored warehouse out.
+
+    Reads feedback.yaml in the project's folder, or the file that DATA_PLATFORM_CONFIG names;
+    without one it works on an embedded sample. Data lives in data/, or in DATA_PLATFORM_HOME.
+
+    Exit codes: 0 well, 1 the data is not well, 2 a mistake in the configuration or the
+    arguments, 3 a source cannot be reached.
+    """
+
+
+@main.command()
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path),
+    default=Path(CONFIG_FILE_NAME),
+    show_default=True,
+    help="File to write.",
+)
+def init(path: Path) -> None:
+    """Write a commented feedback.yaml to start from."""
+    from importlib.resources import files
+
+    if path.exists():
+        message = f"{path} is there already; nothing was written. Name another file with --path."
+        raise ConfigurationError(message)
+    template = files("data_platform").joinpath("feedback_template.yaml").read_text("utf-8")
+    path.write_text(template, encoding="utf-8")
+    out.print(f"Wrote {path}. Mend the path and the fields of its feed, then: data-platform check")
+
+
+@main.command()
+def check() -> None:
+    """Validate the configuration, reach each feed, and say what is wrong and what to do."""
+    from data_platform.ingestion.feeds import Feeds
+
+    settings = load_settings()
+    origin = str(settings.config_path) if settings.config_path else "the embedded sample"
+    out.print(f"Configuration: {origin}: well")
+    if settings.config_path and (settings.home / "sample").is_dir():
+        err.print(
+            f"[yellow]Note:[/yellow] {settings.home} also holds the sample's data. Set"
+            " DATA_PLATFORM_HOME to another folder, or remove it, to keep them apart."
+        )
+    feeds = Feeds(settings)
+    problems = 0
+    for name in feeds.names:
+        try:
+            connector = feeds.connector(name)
+            found = connector.files()
+            rows = _first_rows(settings, name, 1)
+            out.print(f"Feed {name}: {len(found)} file(s){', readable' if rows else ''}: well")
+            if not found:
+                out.print(f"  no file matches {connector.feed.path!r} yet; put one there")
+        except SourceError as error:
+            problems += 1
+            err.print(f"[red]Feed {name}:[/red] {escape(str(error))}")
+    if problems:
+        sys.exit(SourceError.exit_code)
+
+
+@main.command()
+@click.argument("feed")
+@click.option(
+    "--rows", type=click.IntRange(1, 1000), default=5, show_default=True, help="Posts to show."
+)
+def preview(feed: str, rows: int) -> None:
+    """Show the first posts of FEED as the platform would see them; store nothing."""
+    settings = load_settings()
+    settings.feed(feed)
+    shown = _first_rows(settings, feed, rows)
+    if not shown:
+        out.print(f"Feed {feed} has no records yet.")
+    for number, row in enumerate(shown, start=1):
+        out.print(f"[bold]{number}.[/bold] " + escape(str(row.pop("feedback_id", "refused"))))
+        for name, value in row.items():
+            if value is not None:
+                out.print(f"   {name}: {escape(_printable(value))}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def run(as_json: bool) -> None:
+    """Collect what is new, refresh the days that it changed, publish, and print a summary."""
+    started = time.monotonic()
+    settings = load_settings()
+    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+        refresher.collect([feed.name for feed in settings.feeds], [], outcome)
+        refresher.refresh(staleness.stale_days(warehouse), outcome)
+        refresher.publish(outcome)
+    _finish(settings, outcome, time.monotonic() - started, as_json)
+
+
+@main.command()
+@click.option(
+    "--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First day (UTC)."
+)
+@click.option(
+    "--to",
+    "last",
+    type=click.DateTime(["%Y-%m-%d"]),
+    required=True,
+    help="Last day (UTC), included.",
+)
+@click.option("--feed", "feed_name", help="Collect this feed only; default: all feeds.")
+@click.option("--newest-first", is_flag=True, help="Refresh the days from the last to the first.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def backfill(
+    first: datetime, last: datetime, feed_name: str | None, newest_first: bool, as_json: bool
+) -> None:
+    """Collect and refresh every day of a range, whether it looks up to date or not."""
+    started = time.monotonic()
+    settings = load_settings()
+    days = _range(settings, first.date(), last.date())
+    names = [settings.feed(feed_name).name] if feed_name else [f.name for f in settings.feeds]
+    with _refresher(settings) as (refresher, outcome, _, _):
+        refresher.collect(names, days, outcome)
+        if newest_first:
+            for day in reversed(days):
+                refresher.refresh([day], outcome)
+        else:
+            refresher.refresh(days, outcome)
+        refresher.publish(outcome)
+    _finish(settings, outcome, time.monotonic() - started, as_json)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the state as JSON.")
+def status(as_json: bool) -> None:
+    """Show what is stored, what is out of date, and how each feed is doing."""
+    from data_platform.automation.overview import read_overview
+
+    settings = load_settings()
+    overview = read_overview(_existing_warehouse(settings), _staleness(settings))
+    if as_json:
+        click.echo(json.dumps(overview, indent=2, default=str))
+        return
+    tables = RichTable("table", "rows", "days", box=None)
+    for name, entry in overview["tables"].items():
+        tables.add_row(name, str(entry["rows"]), str(entry["days"] or ""))
+    out.print(tables)
+    feeds = RichTable(
+        "feed", "deliveries", "read", "in quarantine", "last collected", "error", box=None
+    )
+    for entry in overview["feeds"]:
+        feeds.add_row(
+            entry["feed"],
+            str(entry["delivery_count"]),
+            str(entry["read_count"]),
+            str(entry["quarantined_count"]),
+            str(entry["last_collected_at"] or "never")[:19],
+            escape(_printable(entry["last_error"] or "")),
+        )
+    out.print(feeds)
+    stale = overview["stale_days"]
+    out.print(
+        f"Out of date: {len(stale)} day(s){' — data-platform run brings them up to date' if stale else ''}"
+    )
+    for alert in overview["alerts"]:
+        out.print(f"[red]Alert[/red] {alert['kind']}: {escape(_printable(alert['evidence']))}")
+    if overview["alerts"] or any(entry["last_error"] for entry in overview["feeds"]):
+        sys.exit(DATA_NOT_WELL)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the digests as JSON.")
+def digest(as_json: bool) -> None:
+    """Print a content digest of each table: equal digests, equal content, in whatever order it came."""
+    from data_platform.automation.overview import read_digests
+
+    digests = read_digests(_existing_warehouse(load_settings()))
+    if as_json:
+        click.echo(json.dumps(digests, indent=2))
+        return
+    width = max(len(name) for name in digests)
+    for name, value in digests.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+@main.command()
+def publish() -> None:
+    """Bring the published snapshot and the report up to date with the warehouse."""
+    from data_platform.reporting.report import write_report
+    from data_platform.reporting.snapshot import publish as publish_snapshot
+
+    settings = load_settings()
+    published = publish_snapshot(_existing_warehouse(settings), settings.snapshot_path)
+    write_report(settings.snapshot_path, settings.report_path)
+    out.print(
+        f"Published {published.changed_days} changed table-day(s) in {published.seconds:.1f} s"
+    )
+    out.print(f"Snapshot: {settings.snapshot_path}\nReport:   {settings.report_path}")
+
+
+@main.command()
+def doctor() -> None:
+    """Examine the installation and the data home, and say what to do about each trouble."""
+    from data_platform.automation.doctor import examine
+
+    settings = load_settings()
+    findings = examine(settings)
+    for finding in findings:
+        mark = "[green]well[/green]" if finding.is_well else "[red]trouble[/red]"
+        out.print(f"{mark}  {finding.subject}: {escape(finding.message)}")
+    if not all(finding.is_well for finding in findings):
+        sys.exit(DATA_NOT_WELL)
+
+
+@main.command(name="dagster-home")
+def dagster_home() -> None:
+    """Prepare the folder that DAGSTER_HOME should name, and print it."""
+    from data_platform.automation.instance import prepare_dagster_home
+
+    click.echo(prepare_dagster_home(load_settings().dagster_home))
+
+
+@contextmanager
+def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
+    """Open the instance and yield what `run` and `backfill` drive; shows progress on a terminal."""
+    from data_platform.automation.instance import open_instance
+    from data_platform.automation.refresh import Refresher, RefreshOutcome
+    from data_platform.definitions import build_definitions
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    warehouse = Warehouse(settings.warehouse_path)
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("days"),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, Any] = {}
+    with (
+        open_instance(settings.dagster_home) as instance,
+        Progress(*columns, console=err, disable=not err.is_terminal) as bar,
+    ):
+
+        def show(stage: str, number: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=number, total=total)
+
+        refresher = Refresher(build_definitions(settings), instance, show)
+        yield refresher, RefreshOutcome(), _staleness(settings), warehouse
+
+
+def _staleness(settings: Settings) -> Any:
+    from data_platform.automation.staleness import Staleness
+    from data_platform.definitions import cleaning_of, scoring_of
+    from data_platform.ingestion.feeds import Feeds
+
+    return Staleness(Feeds(settings), cleaning_of(settings), scoring_of(settings))
+
+
+def _finish(settings: Settings, outcome: Any, seconds: float, as_json: bool) -> None:
+    """Print the summary; end with exit code 1 if something failed."""
+    from data_platform.reporting.report import read_numbers
+
+    for failure in outcome.failures:
+        err.print(f"[red]Failed:[/red] {escape(_printable(failure, 2000))}")
+    if not settings.snapshot_path.exists():
+        sys.exit(DATA_NOT_WELL)
+    numbers = read_numbers(settings.snapshot_path)
+    if as_json:
+        summary = {
+            **numbers.__dict__,
+            "refreshed_days": outcome.days,
+            "changed_table_days": outcome.changed,
+            "failures": outcome.failures,
+            "seconds": round(seconds, 2),
+            "warehouse": str(settings.warehouse_path),
+            "snapshot": str(settings.snapshot_path),
+            "report": str(settings.report_path),
+        }
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        mean = "–" if numbers.mean_compound is None else f"{numbers.mean_compound:+.3f}"
+        table = RichTable(box=None, show_header=False)
+        for name, value in (
+            ("posts", numbers.post_count),
+            ("days", numbers.day_count),
+            ("copies", numbers.duplicate_count),
+            ("deleted at the source", numbers.deleted_count),
+            ("in quarantine", numbers.quarantined_count),
+            ("scored", numbers.scored_count),
+            ("mean sentiment", f"{mean} (-1 to 1)"),
+            ("refreshed days", outcome.days),
+            ("changed", f"{outcome.changed} table-days" if outcome.changed else "nothing changed"),
+            ("seconds", f"{seconds:.1f}"),
+            ("warehouse", settings.warehouse_path),
+            ("snapshot", settings.snapshot_path),
+            ("report", settings.report_path),
+        ):
+            table.add_row(name, str(value))
+        out.print(table)
+        out.print(
+            "Next: open the report; see every stage in the Dagster UI with [bold]make ui[/bold];"
+            " point the platform at your own files with [bold]data-platform init[/bold]."
+        )
+    if outcome.failures:
+        sys.exit(DATA_NOT_WELL)
+
+
+def _range(settings: Settings, first: date, last: date) -> list[date]:
+    """Return the days of a backfill.
+
+    Raises:
+        ConfigurationError: the range is upside down or leaves the configured days.
+    """
+    start, today = settings.config.start_date, utc_today()
+    if last < first:
+        message = f"--to {last} is before --from {first}."
+        raise ConfigurationError(message)
+    if first < start or last > today:
+        message = (
+            f"The platform holds {start} (start_date) to {today} (today, UTC);"
+            f" {first} to {last} leaves that range."
+        )
+        raise ConfigurationError(message)
+    return list(days_between(first, last))
+
+
+def _existing_warehouse(settings: Settings) -> Warehouse:
+    if not settings.warehouse_path.exists():
+        message = (
+            f"There is no warehouse at {settings.warehouse_path} yet; data-platform run makes it."
+        )
+        raise ConfigurationError(message)
+    return Warehouse(settings.warehouse_path)
+
+
+def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any]]:
+    """Return the first records of a feed under the contract, or why they are refused."""
+    from data_platform.ingestion.contract import Delivery, PostContract
+    from data_platform.ingestion.feeds import Feeds
+
+    connector = Feeds(settings).connector(name)
+    rows: list[dict[str, Any]] = []
+    with PostContract(connector.feed, b"preview: nothing is stored") as contract:
+        for file in connector.files():
+            for page in connector.read(file):
+                checked = contract.check(
+                    page, Delivery("preview", file.path.name, file.modified_at)
+                )
+                rows += checked.posts.slice(0, count - len(rows)).to_pylist()
+                rows += [
+                    {"file": r["file"], "row_number": r["row_number"], "refused": r["reason"]}
+                    for r in checked.refused.slice(0, max(0, count - len(rows))).to_pylist()
+                ]
+                if len(rows) >= count:
+                    return rows
+    return rows
+
+
+def _printable(value: object, limit: int = 300) -> str:
+    """Return text safe for a terminal: no control characters, at most `limit` characters."""
+    text = "".join(c if c.isprintable() else " " for c in str(value))
+    return text if len(text) <= limit else text[: limit - 1] + "…"

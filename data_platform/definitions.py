@@ -1,0 +1,71 @@
+"""Puts the platform together for Dagster: assembly only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from data_platform.automation.jobs import platform_jobs
+from data_platform.automation.refresh import progress_logger
+from data_platform.cleaning.assets import cleaning_assets
+from data_platform.cleaning.refresh import Cleaning
+from data_platform.ingestion.assets import ingestion_assets
+from data_platform.ingestion.feeds import Feeds
+from data_platform.monitoring.assets import monitoring_assets
+from data_platform.partitions import daily_partitions
+from data_platform.reporting.assets import reporting_assets
+from data_platform.sentiment.assets import sentiment_assets
+from data_platform.sentiment.scoring import Scoring
+from data_platform.sentiment.vader import VaderModel
+from data_platform.settings import Settings, load_settings
+from data_platform.storage.resources import WarehouseResource
+from data_platform.warehouse.assets import warehouse_assets
+
+
+def build_definitions(
+    settings: Settings, resources: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Return all assets, checks, jobs and resources under `settings`.
+
+    Args:
+        resources: replace resources of the same name, such as `warehouse`.
+    """
+    config = settings.config
+    partitions = daily_partitions(config.start_date)
+    feeds = Feeds(settings)
+    assets = [
+        *ingestion_assets(feeds, partitions),
+        *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
+        *warehouse_assets(partitions),
+        *sentiment_assets(scoring_of(settings), partitions),
+        *monitoring_assets(feeds),
+        *reporting_assets(
+            partitions, settings.snapshot_path, settings.report_path, config.alerts.volume_ratio
+        ),
+    ]
+    return dg.Definitions(
+        assets=assets,
+        jobs=platform_jobs(assets, partitions),
+        resources={
+            "warehouse": WarehouseResource(database=str(settings.warehouse_path)),
+            **(resources or {}),
+        },
+        executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
+    )
+
+
+def cleaning_of(settings: Settings) -> Cleaning:
+    """Return how `settings` wants text cleaned."""
+    return Cleaning(settings.feeds, settings.config.cleaning.copy_min_characters)
+
+
+def scoring_of(settings: Settings) -> Scoring:
+    """Return how `settings` wants text scored."""
+    return Scoring(VaderModel(), settings.config.sentiment.languages)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The definitions that Dagster loads, under the process's environment."""
+    return build_definitions(load_settings())

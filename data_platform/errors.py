@@ -1,0 +1,62 @@
+"""The errors that this platform raises on purpose, under one base class, each with the exit code that scripts see."""
+
+
+class DataPlatformError(Exception):
+    """Something a person can act on; its message says what was tried, on what, and what to do next."""
+
+    exit_code = 1
+
+
+class ConfigurationError(DataPlatformError):
+    """feedback.yaml, an environment variable or an argument is wrong: the user's mistake."""
+
+    exit_code = 2
+
+
+class SourceError(DataPlatformError):
+    """A source of feedback could not be read."""
+
+    exit_code = 3
+
+
+class TransientSourceError(SourceError):
+    """The source could not be read now; another attempt may succeed without any change."""
+
+
+class PermanentSourceError(SourceError):
+    """The source will fail in the same way until somebody changes the source or the configuration."""
+
+
+class WarehouseBusyError(DataPlatformError):
+    """Another process held the warehouse for longer than the configured wait."""
+
+
+class WarehouseVersionError(DataPlatformError):
+    """The warehouse file was written under a schema version that this release cannot use."""
+
+
+class RuleViolationError(DataPlatformError):
+    """A blocking rule did not hold inside a write transaction, which was rolled back.
+
+    Attributes:
+        table: name of the table that was about to be written.
+        day: ISO date of the partition, or None for an unpartitioned table.
+        rule: name of the rule, a statement of what should hold.
+        violation_count: rows (or units) that break it, at least 1.
+        evidence: keys or counts that show the violation, never feedback text.
+    """
+
+    def __init__(
+        self, table: str, day: str | None, rule: str, violation_count: int, evidence: str
+    ) -> None:
+        self.table, self.day, self.rule = table, day, rule
+        self.violation_count, self.evidence = violation_count, evidence
+        where = f"{table} of {day}" if day else table
+        super().__init__(
+            f"{where} was not written: '{rule}' does not hold for {violation_count} row(s), "
+            f"for example {evidence}. Every table is as it was before."
+        )
+
+
+class InputMovedError(DataPlatformError):
+    """The input of a refresh kept changing while it was computed; running it again is safe."""

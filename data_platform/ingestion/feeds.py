@@ -1,0 +1,83 @@
+"""The configured feeds together with the places that they land in: what the stages of ingestion are given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from hashlib import sha256
+
+from data_platform.ingestion.authors import load_author_key
+from data_platform.ingestion.collect import Collection, OpenDays, collect_files
+from data_platform.ingestion.connectors.file import FileConnector
+from data_platform.ingestion.ledger import FeedLedger, Ledger
+from data_platform.settings import Settings
+from data_platform.storage.days import utc_today
+from data_platform.storage.landing import LandingZone
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Every configured feed, its landing zone and its ledger.
+
+    Attributes:
+        settings: where data lives, and the feeds.
+    """
+
+    settings: Settings
+
+    @property
+    def names(self) -> list[str]:
+        return [feed.name for feed in self.settings.feeds]
+
+    @cached_property
+    def landing(self) -> LandingZone:
+        return LandingZone(self.settings.landing_path)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.settings.landing_path / "ledger.sqlite")
+
+    @property
+    def open_days(self) -> OpenDays:
+        """The days whose posts are let in now: from the start date to today (UTC)."""
+        return OpenDays(self.settings.config.start_date, utc_today())
+
+    def connector(self, name: str) -> FileConnector:
+        return FileConnector(self.settings.feed(name), self.settings.base)
+
+    def collect(self, name: str) -> Collection:
+        """Land what is new in the feed `name`.
+
+        Raises:
+            SourceError: the feed as a whole cannot be read; see `collect_files`.
+        """
+        configured = self.settings.author_key
+        author_key = load_author_key(
+            self.settings.home / "author.key",
+            configured.get_secret_value() if configured else None,
+        )
+        return collect_files(
+            self.connector(name),
+            self.landing,
+            self.ledger,
+            author_key=author_key,
+            open_days=self.open_days,
+        )
+
+    def ledgers(self) -> list[FeedLedger]:
+        return [self.ledger.feed(name) for name in self.names]
+
+    def landed_days(self) -> dict[date, list[str]]:
+        """Return the open days that have segments, with the paths of these segments."""
+        found: dict[date, list[str]] = {}
+        for name in self.names:
+            for day in self.landing.days(name):
+                if day in self.open_days:
+                    paths = [segment.path for segment in self.landing.segments([name], day)]
+                    found.setdefault(day, []).extend(paths)
+        return found
+
+
+def segments_digest(paths: Sequence[str]) -> str:
+    """Return what identifies a set of segments: the count and their names' hashes, in order."""
+    return f"{len(paths)}-{sha256('|'.join(sorted(paths)).encode()).hexdigest()[:24]}"

@@ -1,0 +1,255 @@
+"""Loading landed posts into raw_feedback: versions, merges and tombstones of each post, in any order of arrival."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from data_platform.ingestion.contract import DAY_NOT_OPEN, POST_SCHEMA, REFUSED_SCHEMA
+from data_platform.schemas import (
+    LANDED_COLUMNS,
+    LOADED_SEGMENTS,
+    QUARANTINED_FEEDBACK,
+    RAW_FEEDBACK,
+)
+from data_platform.storage.days import day_bounds
+from data_platform.storage.landing import LandingZone, Segment
+from data_platform.storage.warehouse import DayWrite, MergeCounts, RuleResult, Transaction
+
+# What a record says beside its version, in alphabetical order: the canonical JSON of a tie.
+OBSERVED_FIELDS = sorted(
+    c.name
+    for c in LANDED_COLUMNS
+    if c.name
+    not in (
+        "feedback_id",
+        "source",
+        "source_id",
+        "content_hash",
+        "observed_at",
+        "body",
+        "title",
+        "is_deleted",
+    )
+)
+PERSONAL_FIELDS = (
+    "body",
+    "title",
+    "author_id",
+    "url",
+    "source_metadata",
+    "rating",
+    "rating_scale",
+    "label",
+)
+
+
+def load_day(
+    transaction: Transaction, landing: LandingZone, feeds: Sequence[str], day: date
+) -> list[DayWrite]:
+    """Load the segments of `day` that are not loaded yet, in the caller's transaction.
+
+    Posts of other days change too when a post's `posted_at` was corrected: the old row goes in
+    the same transaction, and both days are returned.
+
+    Returns:
+        A write for `day`, first, then one for each other day that changed.
+    """
+    connection = transaction.connection
+    present = {segment.path: segment for segment in landing.segments(feeds, day)}
+    loaded = {
+        str(path)
+        for (path,) in connection.execute(
+            f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE day = ? AND list_contains(?, feed)",
+            [day, list(feeds)],
+        ).fetchall()
+    }
+    touched = {day}
+    if loaded - set(present):
+        # A delivery was read again under another mapping: the day is loaded anew from what is there.
+        touched |= _forget_day(transaction, day, feeds)
+        loaded = set()
+    fresh = [present[path] for path in sorted(set(present) - loaded)]
+    batches = landing.read(fresh, POST_SCHEMA)
+    arrived_schema = POST_SCHEMA.append(
+        pa.field("collected_at", pa.timestamp("us", tz="UTC"))
+    ).append(pa.field("segment", pa.string()))
+    connection.register("landed", pa.RecordBatchReader.from_batches(arrived_schema, batches))
+    columns = ", ".join(
+        c.name for c in RAW_FEEDBACK.columns if c.name not in ("version_at", "is_current")
+    )
+    connection.execute(
+        f"CREATE TEMP TABLE arrived AS SELECT {columns}, {_observed_json()} AS observed,"
+        " row_number() OVER () AS arrival FROM landed"
+    )
+    # Two steps: the days from two narrow columns first, then all columns of those days only.
+    known_days = [
+        found
+        for (found,) in connection.execute(
+            f"SELECT DISTINCT {RAW_FEEDBACK.day_expression()} FROM {RAW_FEEDBACK.name}"
+            " WHERE feedback_id IN (SELECT feedback_id FROM arrived)"
+        ).fetchall()
+    ]
+    window, bounds = _window(known_days or [day])
+    connection.execute(
+        f"CREATE TEMP TABLE known AS SELECT {columns}, {_observed_json()} AS observed, 0 AS arrival"
+        f" FROM {RAW_FEEDBACK.name} WHERE {window}"
+        " AND feedback_id IN (SELECT feedback_id FROM arrived)",
+        bounds,
+    )
+    connection.execute(_resolve_sql())
+    fates = _record_fates(transaction, fresh, day)
+    touched |= set(known_days) | {
+        found
+        for (found,) in connection.execute(
+            f"SELECT DISTINCT {RAW_FEEDBACK.day_expression()} FROM resolved"
+        ).fetchall()
+    }
+    window, bounds = _window(touched, "t.")
+    counts = transaction.merge(
+        RAW_FEEDBACK,
+        "resolved",
+        delete_where="t.feedback_id IN (SELECT feedback_id FROM arrived)",
+        within=window,
+        parameters=bounds,
+    )
+    write = transaction.seal_day(RAW_FEEDBACK, day, counts, {}).with_numbers(**fates)
+    nothing = MergeCounts(0, 0, 0, 0)
+    others = sorted(touched - {day})
+    return [write, *(transaction.seal_day(RAW_FEEDBACK, d, nothing, {}) for d in others)]
+
+
+def load_quarantine(
+    transaction: Transaction, landing: LandingZone, feeds: Sequence[str], first: date, last: date
+) -> tuple[MergeCounts, tuple[RuleResult, ...]]:
+    """Bring quarantined_feedback up to date with the quarantine segments of `feeds`.
+
+    Posts that wait for their day leave as soon as it is open (`first` to `last`, both included):
+    they stand in their day's landing folder and are loaded with it.
+
+    Returns:
+        What changed, and the rules that hold.
+    """
+    connection = transaction.connection
+    schema = REFUSED_SCHEMA.append(pa.field("collected_at", pa.timestamp("us", tz="UTC"))).append(
+        pa.field("segment", pa.string())
+    )
+    reader = pa.RecordBatchReader.from_batches(
+        schema, landing.read(landing.segments(feeds, None), REFUSED_SCHEMA)
+    )
+    connection.register("refused", reader)
+    connection.execute(
+        "CREATE TEMP TABLE held AS SELECT DISTINCT ON (quarantine_id) * FROM refused"
+        " WHERE NOT (reason = ? AND posted_date BETWEEN ? AND ?) ORDER BY quarantine_id, segment",
+        [DAY_NOT_OPEN, first, last],
+    )
+    counts = transaction.merge(QUARANTINED_FEEDBACK, "held", delete_where="TRUE")
+    return counts, transaction.audit_all(QUARANTINED_FEEDBACK)
+
+
+def _observed_json() -> str:
+    fields = ", ".join(f"'{name}': {name}" for name in OBSERVED_FIELDS)
+    return f"to_json({{{fields}}})::VARCHAR"
+
+
+def _resolve_sql() -> str:
+    """SQL that makes `resolved`: all versions of the touched posts as they should stand.
+
+    1. A version (feedback_id, content_hash) is told by its latest observation; ties go to the
+       smallest canonical JSON of the observed fields.
+    2. A deletion wins for ever, and leaves one empty row.
+    3. The current version is the one with the greatest (edited_at, observed_at, content_hash),
+       where an edit time beats none.
+    4. All versions of a post stand on the day of its current one.
+    """
+    landed = [
+        c.name
+        for c in RAW_FEEDBACK.columns
+        if c.name not in ("version_at", "is_current", "posted_at")
+    ]
+    emptied = {
+        **{name: f"CASE WHEN is_gone THEN NULL ELSE {name} END" for name in PERSONAL_FIELDS},
+        "is_deleted": "is_gone",
+    }
+    selected = ", ".join(f"{emptied[n]} AS {n}" if n in emptied else n for n in landed)
+    return f"""
+    CREATE TEMP TABLE resolved AS
+    WITH versions AS (
+        SELECT DISTINCT ON (feedback_id, content_hash) *
+        FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM arrived)
+        ORDER BY feedback_id, content_hash, observed_at DESC, observed, collected_at, segment
+    ), judged AS (
+        SELECT *, bool_or(is_deleted) OVER (PARTITION BY feedback_id) AS is_gone,
+            row_number() OVER (PARTITION BY feedback_id ORDER BY is_deleted DESC,
+                edited_at DESC NULLS LAST, observed_at DESC, content_hash DESC) = 1 AS is_current,
+            first_value(posted_at) OVER (PARTITION BY feedback_id ORDER BY is_deleted DESC,
+                edited_at DESC NULLS LAST, observed_at DESC, content_hash DESC) AS post_posted_at
+        FROM versions
+    )
+    SELECT {selected}, post_posted_at AS posted_at,
+        coalesce(edited_at, observed_at) AS version_at, is_current
+    FROM judged WHERE is_current OR NOT is_gone
+    """
+
+
+def _window(days: Iterable[date], alias: str = "") -> tuple[str, list[object]]:
+    """Return SQL and parameters that bound `posted_at` to the span of `days`."""
+    ordered = sorted(days)
+    start, end = day_bounds(ordered[0])[0], day_bounds(ordered[-1])[1]
+    return f"{alias}posted_at >= ? AND {alias}posted_at < ?", [start, end]
+
+
+def _record_fates(
+    transaction: Transaction, segments: Sequence[Segment], day: date
+) -> dict[str, int]:
+    """Say of each arrived record whether it became a row, was merged, or said nothing new."""
+    transaction.connection.execute(
+        """
+        CREATE TEMP TABLE fates AS
+        SELECT a.segment, CASE
+            WHEN k.feedback_id IS NULL AND a.arrival = min(a.arrival) OVER same THEN 'inserted'
+            WHEN a.observed = coalesce(k.observed, first_value(a.observed) OVER (
+                PARTITION BY a.feedback_id, a.content_hash ORDER BY a.arrival)) THEN 'unchanged'
+            ELSE 'merged' END AS fate
+        FROM arrived a LEFT JOIN known k USING (feedback_id, content_hash)
+        WINDOW same AS (PARTITION BY a.feedback_id, a.content_hash)
+        """
+    )
+    totals = {"read": 0, "inserted": 0, "merged": 0, "unchanged": 0}
+    for segment in segments:
+        found = dict(
+            transaction.connection.execute(
+                "SELECT fate, count(*) FROM fates WHERE segment = ? GROUP BY fate", [segment.path]
+            ).fetchall()
+        )
+        counts = {fate: int(found.get(fate, 0)) for fate in ("inserted", "merged", "unchanged")}
+        transaction.connection.execute(
+            f"INSERT INTO {LOADED_SEGMENTS.name} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                segment.path,
+                segment.feed,
+                day,
+                sum(counts.values()),
+                *counts.values(),
+                datetime.now(UTC),
+            ],
+        )
+        totals["read"] += sum(counts.values())
+        for fate, count in counts.items():
+            totals[fate] += count
+    return totals
+
+
+def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> set[date]:
+    """Remove what the segments of `day` brought, and the note of their loading; return its days."""
+    folders = [f"{feed}/{day.isoformat()}/" for feed in feeds]
+    removed = transaction.connection.execute(
+        f"DELETE FROM {RAW_FEEDBACK.name} WHERE list_contains(?, regexp_extract(segment, '^.*/'))"
+        f" RETURNING {RAW_FEEDBACK.day_expression()}",
+        [folders],
+    ).fetchall()
+    transaction.connection.execute(
+        f"DELETE FROM {LOADED_SEGMENTS.name} WHERE day = ? AND list_contains(?, feed)",
+        [day, list(feeds)],
+    )
+    return {found for (found,) in removed}

@@ -1,0 +1,147 @@
+"""daily_sentiment, the published snapshot and the report as assets."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import dagster as dg
+
+from data_platform.errors import DataPlatformError
+from data_platform.partitions import backfill_policy
+from data_platform.reporting.marts import INPUTS, refresh_daily_sentiment
+from data_platform.reporting.report import write_report
+from data_platform.reporting.snapshot import PUBLISHED, publish
+from data_platform.schemas import DAILY_SENTIMENT
+from data_platform.storage.resources import (
+    StageEvent,
+    WarehouseResource,
+    refresh_partitions,
+    rule_specs,
+    table_spec,
+)
+from data_platform.storage.warehouse import DayWrite, Warehouse
+
+GROUP = "reporting"
+VOLUME_CHECK = "volume_is_usual"
+USUAL_DAYS = 14
+FURTHER_RULES = {
+    "every_post_is_counted_once": "The posts of daily_sentiment are the posts of cleaned_feedback."
+}
+
+
+def reporting_assets(
+    partitions: dg.PartitionsDefinition[str], snapshot: Path, report: Path, volume_ratio: float
+) -> list[dg.AssetsDefinition]:
+    """Return daily_sentiment, feedback_snapshot and feedback_report."""
+
+    @dg.multi_asset(
+        name=DAILY_SENTIMENT.name,
+        specs=[table_spec(DAILY_SENTIMENT, group=GROUP, deps=INPUTS, partitions=partitions)],
+        check_specs=[
+            *rule_specs(DAILY_SENTIMENT, FURTHER_RULES),
+            dg.AssetCheckSpec(
+                VOLUME_CHECK,
+                asset=DAILY_SENTIMENT.name,
+                description=(
+                    f"No refreshed day has more than {volume_ratio:g} times the posts of the median"
+                    f" of the {USUAL_DAYS} days before it."
+                ),
+            ),
+        ],
+        backfill_policy=backfill_policy(),
+    )
+    def daily_sentiment(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[StageEvent]:
+        def refresh(day: date) -> list[DayWrite]:
+            with warehouse.warehouse.transaction() as transaction:
+                return refresh_daily_sentiment(transaction, day)
+
+        yield from refresh_partitions(
+            context,
+            warehouse.warehouse,
+            [DAILY_SENTIMENT],
+            refresh,
+            {DAILY_SENTIMENT.name: FURTHER_RULES},
+            lambda writes: [_volume_check(warehouse.warehouse, writes, volume_ratio)],
+        )
+
+    @dg.asset(
+        deps=[table.name for table in PUBLISHED if table.name != "active_model"],
+        group_name=GROUP,
+        kinds={"duckdb"},
+        owners=["team:feedback"],
+        tags={"stage": GROUP},
+        code_version="1",
+    )
+    def feedback_snapshot(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
+        """The published copy for dashboards, notebooks and BI: whole, verified, without personal columns."""
+        try:
+            published = publish(warehouse.warehouse, snapshot)
+        except DataPlatformError as error:
+            raise dg.Failure(str(error)) from error
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(published.path)),
+                "changed_table_days": published.changed_days,
+                "size_bytes": published.size_bytes,
+                "seconds": published.seconds,
+                **{f"{name}_rows": count for name, count in published.row_counts.items()},
+            }
+        )
+
+    @dg.asset(
+        deps=[feedback_snapshot],
+        group_name=GROUP,
+        kinds={"html"},
+        owners=["team:feedback"],
+        tags={"stage": GROUP},
+        code_version="1",
+    )
+    def feedback_report() -> dg.MaterializeResult[None]:
+        """One HTML page that shows the snapshot: volume, sentiment, languages and sources."""
+        numbers = write_report(snapshot, report)
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(report)),
+                "posts": numbers.post_count,
+                "days": numbers.day_count,
+            }
+        )
+
+    return [daily_sentiment, feedback_snapshot, feedback_report]
+
+
+def _volume_check(
+    warehouse: Warehouse, writes: Sequence[DayWrite], ratio_limit: float
+) -> dg.AssetCheckResult:
+    """Compare each refreshed day's posts with the median of the days before it."""
+    days = sorted(write.day for write in writes)
+    with warehouse.transaction() as transaction:
+        posts = dict(
+            transaction.connection.execute(
+                "SELECT date, sum(post_count)::BIGINT FROM daily_sentiment"
+                " WHERE date BETWEEN ?::DATE - INTERVAL 14 DAY AND ? GROUP BY date",
+                [days[0], days[-1]],
+            ).fetchall()
+        )
+    ratios: dict[date, float] = {}
+    for day in days:
+        before = [count for d, count in posts.items() if 0 < (day - d).days <= USUAL_DAYS]
+        if len(before) >= USUAL_DAYS // 2 and posts.get(day):
+            ratios[day] = posts[day] / median(before)
+    worst = max(ratios, key=lambda day: ratios[day], default=None)
+    ratio = ratios[worst] if worst else 0.0
+    return dg.AssetCheckResult(
+        passed=ratio <= ratio_limit,
+        severity=dg.AssetCheckSeverity.WARN,
+        check_name=VOLUME_CHECK,
+        asset_key=DAILY_SENTIMENT.name,
+        metadata={
+            "highest_ratio": ratio,
+            "limit": ratio_limit,
+            "day": worst.isoformat() if worst else "",
+            "days_compared": len(ratios),
+        },
+    )

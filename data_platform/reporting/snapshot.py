@@ -1,0 +1,170 @@
+"""The published snapshot: a second DuckDB file for readers, replaced whole, so that they never block writers."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+import filelock
+
+from data_platform.errors import DataPlatformError
+from data_platform.schemas import (
+    CURRENT_SENTIMENT_VIEW,
+    DAY_VERSIONS,
+    SCHEMA_VERSION,
+    TABLES,
+    Table,
+)
+from data_platform.storage.warehouse import STORAGE_VERSION, Transaction, Warehouse
+
+PUBLISHED: tuple[Table, ...] = tuple(table for table in TABLES.values() if table.is_published)
+BY_DAY = tuple(table for table in PUBLISHED if table.day_column)
+WHOLE = tuple(table for table in PUBLISHED if not table.day_column)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publish did.
+
+    Attributes:
+        changed_days: table-days that were copied; the others were in the file before.
+        row_counts: rows of each published table.
+    """
+
+    path: Path
+    changed_days: int
+    row_counts: dict[str, int]
+    size_bytes: int
+    seconds: float
+
+
+class SnapshotError(DataPlatformError):
+    """The copy did not match the warehouse and was thrown away; the published file is as it was."""
+
+
+def publish(warehouse: Warehouse, path: Path) -> Published:
+    """Bring the snapshot at `path` up to date with the warehouse, and replace it in one step.
+
+    Works on a copy of the published file: only the table-days whose digest changed are copied,
+    then every table is compared with the warehouse, then the copy is renamed into place. A
+    reader that has the old file open keeps a whole, consistent old state.
+
+    Raises:
+        SnapshotError: a table of the copy differs from the warehouse.
+    """
+    started = time.monotonic()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
+        for leftover in path.parent.glob(f".{path.name}.draft*"):
+            leftover.unlink(missing_ok=True)  # of a run that was killed
+        draft = path.with_name(f".{path.name}.draft")
+        if _is_usable(path):
+            shutil.copyfile(path, draft)
+        try:
+            with warehouse.transaction():
+                pass  # a new warehouse gets its tables first: one transaction writes one file
+            with warehouse.transaction() as transaction:
+                changed, counts = _fill(transaction, draft)
+            if changed or not path.exists():
+                with draft.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    seconds = time.monotonic() - started
+    return Published(path, changed, counts, path.stat().st_size, seconds)
+
+
+def _is_usable(path: Path) -> bool:
+    """True if the published file can be brought up to date; otherwise it is built anew."""
+    if not path.is_file():
+        return False
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    except duckdb.Error:
+        return False
+    return row is not None and row[0] == SCHEMA_VERSION
+
+
+def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
+    """Copy what differs into the file `draft`; return the number of differences and row counts."""
+    connection = transaction.connection
+    place = str(draft).replace("'", "''")
+    connection.execute(f"ATTACH '{place}' AS snapshot (STORAGE_VERSION '{STORAGE_VERSION}')")
+    _create_tables(connection)
+    names = [table.name for table in BY_DAY]
+    connection.execute(
+        f"CREATE TEMP TABLE stale AS SELECT coalesce(l.table_name, s.table_name) AS table_name,"
+        " coalesce(l.day, s.day) AS day"
+        f" FROM (SELECT * FROM {DAY_VERSIONS.name} WHERE list_contains(?, table_name)) l"
+        f" FULL JOIN snapshot.{DAY_VERSIONS.name} s USING (table_name, day)"
+        " WHERE l.digest IS DISTINCT FROM s.digest",
+        [names],
+    )
+    changed = transaction.count("SELECT count(*) FROM stale")
+    for table in BY_DAY:
+        scope = (
+            f"{table.day_expression()} IN (SELECT day FROM stale WHERE table_name = '{table.name}')"
+        )
+        _copy(transaction, table, scope)
+    for table in WHOLE:
+        columns = [c.name for c in table.published_columns]
+        live, copy = (
+            transaction.digest_of(relation, columns, "TRUE", [])
+            for relation in (table.name, f"snapshot.{table.name}")
+        )
+        if live != copy:
+            changed += 1
+            _copy(transaction, table, "TRUE")
+    connection.execute(f"DELETE FROM snapshot.{DAY_VERSIONS.name}")
+    connection.execute(
+        f"INSERT INTO snapshot.{DAY_VERSIONS.name} SELECT * FROM {DAY_VERSIONS.name}"
+        " WHERE list_contains(?, table_name)",
+        [names],
+    )
+    return changed, {
+        table.name: transaction.count(f"SELECT count(*) FROM snapshot.{table.name}")
+        for table in PUBLISHED
+    }
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create the published tables, without personal columns, where they are missing."""
+    connection.execute("CREATE TABLE IF NOT EXISTS snapshot.schema_version (version INTEGER)")
+    connection.execute("DELETE FROM snapshot.schema_version")
+    connection.execute("INSERT INTO snapshot.schema_version VALUES (?)", [SCHEMA_VERSION])
+    for table in (*PUBLISHED, DAY_VERSIONS):
+        columns = table.published_columns
+        ddl = replace(table, columns=columns).ddl.replace(table.name, f"snapshot.{table.name}", 1)
+        connection.execute(ddl)
+        comments = [(f"TABLE snapshot.{table.name}", table.description)]
+        comments += [(f"COLUMN snapshot.{table.name}.{c.name}", c.description) for c in columns]
+        for subject, text in comments:
+            quoted = text.replace("'", "''")
+            connection.execute(f"COMMENT ON {subject} IS '{quoted}'")
+    connection.execute(
+        CURRENT_SENTIMENT_VIEW.replace("VIEW current_sentiment", "VIEW snapshot.current_sentiment")
+    )
+
+
+def _copy(transaction: Transaction, table: Table, scope: str) -> None:
+    """Replace the rows of the copy in `scope`, and compare them with the warehouse's.
+
+    Raises:
+        SnapshotError: they differ.
+    """
+    columns = [c.name for c in table.published_columns]
+    names = ", ".join(columns)
+    copy = f"snapshot.{table.name}"
+    transaction.connection.execute(f"DELETE FROM {copy} WHERE {scope}")
+    transaction.connection.execute(
+        f"INSERT INTO {copy} ({names}) SELECT {names} FROM {table.name} WHERE {scope}"
+    )
+    live = transaction.digest_of(table.name, columns, scope, [])
+    copied = transaction.digest_of(copy, columns, scope, [])
+    if live != copied:
+        message = f"the copy of {table.name} differs: {copied} instead of {live}; publish again"
+        raise SnapshotError(message)

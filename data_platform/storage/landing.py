@@ -1,0 +1,179 @@
+"""The landing zone: Parquet segments, one folder per feed and day of posting; durable, replayable."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import file_digest
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+QUARANTINE = "quarantine"
+STAGING = ".staging"
+FOLDER_COLUMN = "landing_folder"
+ROWS_PER_GROUP = 20_000
+OPEN_FILES = 64
+COLLECTED_AT_FORMAT = "%Y%m%dT%H%M%S%fZ"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One Parquet file of the landing zone.
+
+    Attributes:
+        path: below the landing zone: '<feed>/<day or quarantine>/<collected_at>-<hash>.parquet'.
+        row_count: its records; -1 where the segment was only listed.
+    """
+
+    path: str
+    row_count: int = -1
+
+    @property
+    def feed(self) -> str:
+        return self.path.split("/")[0]
+
+    @property
+    def day(self) -> date | None:
+        """Day of posting; None for a quarantine segment."""
+        folder = self.path.split("/")[1]
+        return None if folder == QUARANTINE else date.fromisoformat(folder)
+
+    @property
+    def collected_at(self) -> datetime:
+        stamp = self.path.split("/")[2].split("-")[0]
+        return datetime.strptime(stamp, COLLECTED_AT_FORMAT).replace(tzinfo=UTC)
+
+
+class LandingZone:
+    """A local folder of segments.
+
+    Args:
+        root: the folder; created when something is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def segments(self, feeds: Sequence[str], day: date | None) -> list[Segment]:
+        """Return the segments of `feeds` for `day`, or of their quarantine for None, sorted."""
+        folder = day.isoformat() if day else QUARANTINE
+        return [
+            Segment(f"{feed}/{folder}/{path.name}")
+            for feed in sorted(feeds)
+            for path in sorted((self.root / feed / folder).glob("*.parquet"))
+        ]
+
+    def days(self, feed: str) -> list[date]:
+        """Return the days for which `feed` has segments, in order."""
+        folders = (self.root / feed).glob("[0-9]*-[0-9]*-[0-9]*")
+        return sorted(date.fromisoformat(f.name) for f in folders if any(f.glob("*.parquet")))
+
+    def row_count(self, segment: Segment) -> int:
+        """Return the number of records of `segment`, from its footer."""
+        return int(pq.read_metadata(self.root / segment.path).num_rows)
+
+    def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of `segments` in order, in `schema` plus `collected_at` and `segment`."""
+        for segment in segments:
+            parquet = pq.ParquetFile(self.root / segment.path)
+            for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=schema.names):
+                table = pa.Table.from_batches([batch]).cast(schema)
+                table = table.append_column(
+                    "collected_at",
+                    pa.repeat(
+                        pa.scalar(segment.collected_at, pa.timestamp("us", tz="UTC")), len(table)
+                    ),
+                ).append_column("segment", pa.repeat(pa.scalar(segment.path), len(table)))
+                yield from table.to_batches()
+
+    @contextmanager
+    def delivery(self, feed: str, delivery_id: str) -> Iterator["SegmentWriter"]:
+        """Stage one delivery of `feed`; nothing is visible before `SegmentWriter.publish`."""
+        folder = self.root / STAGING / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield SegmentWriter(self.root, folder, feed, delivery_id)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def remove(self, segments: Iterable[str]) -> None:
+        """Delete segments that a newer reading of the same delivery replaced; missing ones are fine."""
+        for path in segments:
+            (self.root / path).unlink(missing_ok=True)
+
+    def clear_staging(self, older_than_seconds: float, now: datetime) -> None:
+        """Delete what killed runs left in staging."""
+        for folder in (self.root / STAGING).glob("*"):
+            if now.timestamp() - folder.stat().st_mtime > older_than_seconds:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class SegmentWriter:
+    """Writes the posts and refused records of one delivery, and publishes them by rename."""
+
+    def __init__(self, root: Path, folder: Path, feed: str, delivery_id: str) -> None:
+        self._root, self._folder, self._feed = root, folder, feed
+        self._metadata = {b"delivery_id": delivery_id.encode()}
+
+    def write(self, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Write `rows` (columns of `schema`, then `landing_folder`: a day or 'quarantine').
+
+        Rows stream through: memory holds some 20,000 rows for each of at most 64 open files.
+        """
+        with_day = schema.append(pa.field(FOLDER_COLUMN, pa.string()))
+        ds.write_dataset(
+            pa.RecordBatchReader.from_batches(with_day.with_metadata(self._metadata), rows),
+            self._folder,
+            format="parquet",
+            file_options=ds.ParquetFileFormat().make_write_options(compression="zstd"),
+            partitioning=ds.partitioning(pa.schema([(FOLDER_COLUMN, pa.string())])),
+            basename_template=f"{uuid.uuid4().hex}-{{i}}.parquet",
+            existing_data_behavior="overwrite_or_ignore",
+            use_threads=False,
+            max_open_files=OPEN_FILES,
+            min_rows_per_group=ROWS_PER_GROUP // 4,
+            max_rows_per_group=ROWS_PER_GROUP,
+        )
+
+    def publish(self, collected_at: datetime) -> list[Segment]:
+        """Move what was written to its place, durably; the same content keeps the name it has."""
+        stamp = collected_at.strftime(COLLECTED_AT_FORMAT)
+        published = []
+        for staged in sorted(self._folder.rglob("*.parquet")):
+            target_folder = self._root / self._feed / staged.parent.name
+            target_folder.mkdir(parents=True, exist_ok=True)
+            with staged.open("rb") as stream:
+                content_hash = file_digest(stream, "sha256").hexdigest()[:16]
+                os.fsync(stream.fileno())
+            same = sorted(target_folder.glob(f"*-{content_hash}.parquet"))
+            target = same[0] if same else target_folder / f"{stamp}-{content_hash}.parquet"
+            rows = pq.read_metadata(staged).num_rows
+            if not same:
+                staged.replace(target)
+                _sync_folder(target_folder)
+            published.append(Segment(f"{self._feed}/{target_folder.name}/{target.name}", rows))
+        return published
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rows_by_day(segments: Sequence[Segment]) -> Mapping[date, int]:
+    """Return records per day of `segments`, without quarantine."""
+    counts: dict[date, int] = {}
+    for segment in segments:
+        if segment.day is not None:
+            counts[segment.day] = counts.get(segment.day, 0) + segment.row_count
+    return counts

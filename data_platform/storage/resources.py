@@ -1,0 +1,252 @@
+"""The warehouse as a Dagster resource, and how its writes become materializations, checks and failures."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from data_platform.errors import DataPlatformError, RuleViolationError
+from data_platform.schemas import Column, Table
+from data_platform.storage.warehouse import (
+    DEFAULT_LOCK_TIMEOUT_SECONDS,
+    DayWrite,
+    RuleResult,
+    Warehouse,
+    table_rules,
+)
+
+StageEvent: TypeAlias = dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult[Any]
+
+
+class WarehouseResource(DuckDBResource):
+    """The DuckDB warehouse: one writer at a time, closed in every case (dagster-duckdb's own
+    connection stays open while an exception is held, and gives up after 102 s).
+    """
+
+    lock_timeout_seconds: float = Field(
+        default=DEFAULT_LOCK_TIMEOUT_SECONDS,
+        description="How long a transaction waits for other processes.",
+    )
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(Path(self.database), self.lock_timeout_seconds)
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection inside of one transaction, committed if the body does not raise."""
+        with self.warehouse.transaction() as transaction:
+            yield transaction.connection
+
+
+def table_spec(
+    table: Table,
+    *,
+    group: str,
+    deps: Sequence[dg.AssetKey | str],
+    partitions: dg.PartitionsDefinition[str] | None,
+    code_version: str = "1",
+    kinds: frozenset[str] = frozenset({"duckdb"}),
+) -> dg.AssetSpec:
+    """Return the asset spec of `table`, described from schemas.py."""
+    return dg.AssetSpec(
+        key=table.name,
+        deps=deps,
+        description=table.description,
+        metadata=table_metadata(table),
+        group_name=group,
+        code_version=code_version,
+        owners=["team:feedback"],
+        tags={"stage": group},
+        kinds=set(kinds),
+        partitions_def=partitions,
+    )
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Return table name, column schema and column lineage, as the UI shows them."""
+    return {
+        "dagster/table_name": f"main.{table.name}",
+        "dagster/column_schema": dg.TableSchema(columns=[_table_column(c) for c in table.columns]),
+        **lineage_metadata(table),
+    }
+
+
+def lineage_metadata(table: Table) -> dict[str, Any]:
+    """Return the column lineage of `table`; empty if its columns come from outside."""
+    deps = {
+        column.name: [
+            dg.TableColumnDep(
+                asset_key=dg.AssetKey(origin.split(".")[0]), column_name=origin.split(".")[1]
+            )
+            for origin in column.derived_from
+        ]
+        for column in table.columns
+        if column.derived_from
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}
+
+
+def rule_specs(table: Table, further: Mapping[str, str] | None = None) -> list[dg.AssetCheckSpec]:
+    """Return the blocking checks of `table`: its own rules and `further` ones (name: text)."""
+    return [
+        dg.AssetCheckSpec(name, asset=table.name, description=text, blocking=True)
+        for name, text in {**table_rules(table), **(further or {})}.items()
+    ]
+
+
+def refresh_partitions(
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    refresh: Callable[[date], list[DayWrite]],
+    further_rules: Mapping[str, Mapping[str, str]] | None = None,
+    judge: Callable[[Sequence[DayWrite]], list[dg.AssetCheckResult]] | None = None,
+) -> Iterator[StageEvent]:
+    """Refresh each day of the run in order; commit, then log, day by day.
+
+    A run that fails on its third day leaves two days committed and logged. A day outside of the
+    run that changed too (a post moved between days) is logged as well.
+
+    In a run over several days Dagster repeats the closing result for each day, with one data
+    version for all. So the days' own materializations are logged once more after it: the last
+    event of a day says what is true of that day.
+
+    Args:
+        further_rules: rules beyond those of the table: table name to (name: text).
+        judge: makes further check results from the writes of the run.
+
+    Raises:
+        dagster.Failure: a blocking rule did not hold, or an input kept moving.
+    """
+    days = sorted(context.partition_keys)
+    writes: list[DayWrite] = []
+    for number, day in enumerate(days, start=1):
+        try:
+            day_writes = refresh(date.fromisoformat(day))
+        except RuleViolationError as error:
+            yield from _failed_check(warehouse, error)
+            raise dg.Failure(str(error), allow_retries=False) from error
+        except DataPlatformError as error:
+            raise dg.Failure(str(error), allow_retries=True) from error
+        writes += day_writes
+        for write in day_writes:
+            if len(days) > 1 or write.day.isoformat() != day:
+                yield _materialization(write)
+        context.log.info(f"{day} ({number} of {len(days)}): {_summary(day_writes)}")
+    for table in tables:
+        own = [write for write in writes if write.table == table.name]
+        rules = {**table_rules(table), **((further_rules or {}).get(table.name, {}))}
+        for name in rules:
+            yield _rule_result(table, name, own)
+    yield from judge(writes) if judge else []
+    for table in tables:
+        own = [w for w in writes if w.table == table.name and w.day.isoformat() in days]
+        if len(days) == 1:
+            yield dg.MaterializeResult(
+                asset_key=table.name,
+                metadata=_write_metadata(own[-1]),
+                data_version=dg.DataVersion(own[-1].digest),
+            )
+        else:
+            yield dg.MaterializeResult(asset_key=table.name)
+    if len(days) > 1:
+        for write in writes:
+            yield _materialization(write)
+
+
+def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.AssetCheckResult]:
+    """Return passed check results for the rules that a write of an unpartitioned table held."""
+    yield from (
+        dg.AssetCheckResult(
+            passed=True,
+            check_name=rule.name,
+            asset_key=table.name,
+            metadata={"rows": rule.row_count, "violations": 0},
+        )
+        for rule in rules
+    )
+
+
+def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> Iterator[dg.AssetCheckResult]:
+    day = date.fromisoformat(error.day) if error.day else None
+    evidence = f"{error.rule}: {error.violation_count} row(s), for example {error.evidence}"
+    warehouse.raise_alert("rule_violation", error.table, day, evidence)
+    yield dg.AssetCheckResult(
+        passed=False,
+        check_name=error.rule,
+        asset_key=error.table,
+        metadata={
+            "violations": error.violation_count,
+            "example": error.evidence,
+            "day": error.day or "",
+        },
+    )
+
+
+def _rule_result(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.AssetCheckResult:
+    days = sorted(write.day for write in writes)
+    return dg.AssetCheckResult(
+        passed=True,
+        check_name=rule,
+        asset_key=table.name,
+        metadata={
+            "rows": sum(write.row_count for write in writes),
+            "violations": 0,
+            "days": len(days),
+            "first_day": days[0].isoformat(),
+            "last_day": days[-1].isoformat(),
+        },
+    )
+
+
+def _materialization(write: DayWrite) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        asset_key=write.table,
+        partition=write.day.isoformat(),
+        metadata=_write_metadata(write),
+        tags={
+            "dagster/data_version": write.digest,
+            "dagster/data_version_is_user_provided": "true",
+        },
+    )
+
+
+def _write_metadata(write: DayWrite) -> dict[str, Any]:
+    return {
+        "dagster/partition_row_count": write.row_count,
+        "inserted": write.inserted,
+        "updated": write.updated,
+        "unchanged": write.unchanged,
+        "deleted": write.deleted,
+        "content_changed": write.changed,
+        **{
+            f"records_{name}" if name in _RECORD_FATES else name: value
+            for name, value in (write.numbers or {}).items()
+        },
+    }
+
+
+_RECORD_FATES = ("read", "inserted", "merged", "unchanged")
+
+
+def _summary(writes: Sequence[DayWrite]) -> str:
+    return ", ".join(
+        f"{w.table} +{w.inserted} ~{w.updated} ={w.unchanged} -{w.deleted}" for w in writes
+    )
+
+
+def _table_column(column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        name=column.name,
+        type=column.type,
+        description=column.description,
+        constraints=dg.TableColumnConstraints(nullable=not column.required),
+        tags={"personal": ""} if column.is_personal else {},
+    )

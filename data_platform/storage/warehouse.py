@@ -1,0 +1,552 @@
+"""The DuckDB warehouse: its lock, its transactions, and how the rows of a day are merged, audited and sealed."""
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import filelock
+import pyarrow as pa
+
+from data_platform.errors import (
+    InputMovedError,
+    RuleViolationError,
+    WarehouseBusyError,
+    WarehouseVersionError,
+)
+from data_platform.schemas import (
+    ALERTS,
+    CURRENT_SENTIMENT_VIEW,
+    DAY_VERSIONS,
+    SCHEMA_VERSION,
+    TABLES,
+    Table,
+)
+from data_platform.storage.days import day_bounds
+
+logger = logging.getLogger(__name__)
+
+Rows = TypeVar("Rows")
+
+DEFAULT_LOCK_TIMEOUT_SECONDS = 900.0
+REFRESH_ATTEMPTS = 5
+# Files of this format are read by DuckDB 1.5 and 2.0; without it a 2.0 file does not open in 1.5.
+STORAGE_VERSION = "v1.5.0"
+DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """A blocking rule that was evaluated before a commit: what holds, and for how many rows."""
+
+    name: str
+    description: str
+    row_count: int
+
+
+@dataclass(frozen=True)
+class DayWrite:
+    """What one transaction did to one table and day; counts are rows.
+
+    `changed` says whether the content of the day is another than before the transaction.
+    """
+
+    table: str
+    day: date
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    row_count: int = 0
+    digest: str = ""
+    changed: bool = False
+    rules: tuple[RuleResult, ...] = ()
+    numbers: Mapping[str, float] | None = None
+
+    def with_numbers(self, **numbers: float) -> "DayWrite":
+        """Return this write with further numbers for people (counts, shares, seconds)."""
+        return replace(self, numbers={**(self.numbers or {}), **numbers})
+
+
+@dataclass(frozen=True)
+class MergeCounts:
+    """Rows that a merge inserted, updated, left as they were, and deleted."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int
+
+
+class Transaction:
+    """One open transaction on the warehouse; made by `Warehouse.transaction`.
+
+    Attributes:
+        connection: the DuckDB connection, session time zone UTC.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def arrow(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """Return the rows of `sql` as an Arrow table."""
+        return self.connection.sql(sql, params=list(parameters)).to_arrow_table()
+
+    def day_rows(self, table: Table, day: date, columns: Sequence[str] = ()) -> pa.Table:
+        """Return the rows of `table` on `day`, all columns unless some are named."""
+        names = ", ".join(columns) or "*"
+        where, parameters = day_filter(table, day)
+        return self.arrow(f"SELECT {names} FROM {table.name} WHERE {where}", parameters)
+
+    def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Return the single number that `sql` selects; null counts as 0."""
+        row = self.connection.execute(sql, list(parameters)).fetchone()
+        return int(row[0] or 0) if row else 0
+
+    def digests(self, tables: Sequence[str], day: date) -> dict[str, str]:
+        """Return the recorded digest of each table on `day`; '' where the day was never written."""
+        found = dict(
+            self.connection.execute(
+                f"SELECT table_name, digest FROM {DAY_VERSIONS.name}"
+                " WHERE day = ? AND list_contains(?, table_name)",
+                [day, list(tables)],
+            ).fetchall()
+        )
+        return {table: found.get(table, "") for table in tables}
+
+    def merge(
+        self,
+        table: Table,
+        incoming: pa.Table | str,
+        *,
+        delete_where: str | None,
+        within: str = "TRUE",
+        parameters: Sequence[object] = (),
+    ) -> MergeCounts:
+        """Make the rows of `table` in the scope equal to `incoming`; rows already equal stay untouched.
+
+        Args:
+            incoming: rows in the columns of `table`; an Arrow table, or the name of a relation.
+            delete_where: SQL over alias `t`: existing rows in the scope that are not in
+                `incoming` and match it are deleted; None deletes nothing.
+            within: SQL over alias `t` that every existing row with an incoming key matches; it
+                bounds the part of the table that is read.
+            parameters: values for the `?` in `within`.
+        """
+        if isinstance(incoming, pa.Table):
+            self.connection.register(
+                "arrow_incoming", incoming.select(table.column_names).cast(table.arrow_schema)
+            )
+            incoming = "arrow_incoming"
+        names = table.column_names
+        values = [name for name in names if name not in table.key]
+        source_count = self.count(f"SELECT count(*) FROM {incoming}")
+        differs = " OR ".join(f"t.{n} IS DISTINCT FROM s.{n}" for n in values) or "FALSE"
+        clauses = [
+            f"MERGE INTO {table.name} t USING (SELECT {', '.join(names)} FROM {incoming}) s",
+            f"ON {' AND '.join(f't.{k} = s.{k}' for k in table.key)} AND ({within})",
+        ]
+        if values:
+            clauses += [
+                f"WHEN MATCHED AND ({differs}) THEN UPDATE SET",
+                ", ".join(f"{n} = s.{n}" for n in values),
+            ]
+        clauses += [
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
+            f"VALUES ({', '.join(f's.{n}' for n in names)})",
+        ]
+        all_parameters = list(parameters)
+        if delete_where is not None:
+            clauses.append(
+                f"WHEN NOT MATCHED BY SOURCE AND ({within}) AND ({delete_where}) THEN DELETE"
+            )
+            all_parameters += list(parameters)
+        clauses.append("RETURNING merge_action")
+        actions = [
+            a for (a,) in self.connection.execute(" ".join(clauses), all_parameters).fetchall()
+        ]
+        inserted, updated = actions.count("INSERT"), actions.count("UPDATE")
+        return MergeCounts(
+            inserted, updated, source_count - inserted - updated, actions.count("DELETE")
+        )
+
+    def replace_day(self, table: Table, day: date, incoming: pa.Table | str) -> MergeCounts:
+        """Make the rows of `table` on `day` equal to `incoming`.
+
+        Raises:
+            RuleViolationError: a row of `incoming` belongs to another day.
+        """
+        where, parameters = day_filter(table, day, "t.")
+        if isinstance(incoming, pa.Table):
+            self.connection.register(
+                "day_incoming", incoming.select(table.column_names).cast(table.arrow_schema)
+            )
+            incoming = "day_incoming"
+        self.require(
+            ROWS_OF_THEIR_DAY,
+            "",
+            table,
+            day,
+            f"SELECT {table.key[0]} FROM {incoming} t WHERE NOT ({where})",
+            parameters,
+        )
+        return self.merge(table, incoming, delete_where="TRUE", within=where, parameters=parameters)
+
+    def seal_day(
+        self, table: Table, day: date, counts: MergeCounts, made_from: Mapping[str, str]
+    ) -> DayWrite:
+        """Audit the day's rows against the table's rules and record the day's digest.
+
+        Args:
+            made_from: input tables and parameters with the digests the rows were made from.
+
+        Raises:
+            RuleViolationError: a blocking rule does not hold; the transaction must be rolled back.
+        """
+        rules = self._audit(table, day)
+        where, parameters = day_filter(table, day)
+        row_count, digest = self.digest(table, where, parameters)
+        before = self.digests([table.name], day)[table.name]
+        self.connection.execute(
+            f"DELETE FROM {DAY_VERSIONS.name} WHERE table_name = ? AND day = ?", [table.name, day]
+        )
+        self.connection.execute(
+            f"INSERT INTO {DAY_VERSIONS.name} VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                table.name,
+                day,
+                digest,
+                row_count,
+                json.dumps(dict(made_from), sort_keys=True),
+                datetime.now(UTC),
+            ],
+        )
+        return DayWrite(
+            table=table.name,
+            day=day,
+            inserted=counts.inserted,
+            updated=counts.updated,
+            unchanged=counts.unchanged,
+            deleted=counts.deleted,
+            row_count=row_count,
+            digest=digest,
+            changed=digest != before,
+            rules=rules,
+        )
+
+    def require(
+        self,
+        rule: str,
+        description: str,
+        table: Table,
+        day: date,
+        violation_sql: str,
+        parameters: Sequence[object] = (),
+    ) -> RuleResult:
+        """Evaluate a rule that spans tables: `violation_sql` selects one text per violation.
+
+        Raises:
+            RuleViolationError: it selected a row; the transaction must be rolled back.
+        """
+        violations = self.connection.execute(violation_sql, list(parameters)).fetchall()
+        if violations:
+            evidence = str(violations[0][0])[:200]
+            raise RuleViolationError(table.name, day.isoformat(), rule, len(violations), evidence)
+        return RuleResult(rule, description, 0)
+
+    def audit_all(self, table: Table) -> tuple[RuleResult, ...]:
+        """Audit every row of an unpartitioned table."""
+        return self._audit(table, None)
+
+    def digest(
+        self, table: Table, where: str = "TRUE", parameters: Sequence[object] = ()
+    ) -> tuple[int, str]:
+        """Return (row count, content digest) of the rows that match `where`."""
+        columns = [c.name for c in table.columns if not c.is_volatile]
+        return self.digest_of(table.name, columns, where, parameters)
+
+    def digest_of(
+        self, relation: str, columns: Sequence[str], where: str, parameters: Sequence[object]
+    ) -> tuple[int, str]:
+        """Return (row count, digest) of `columns` of a table or view.
+
+        The digest is the sum over rows of the MD5 of the row as JSON, as two 64-bit halves:
+        independent of the physical order of rows, sensitive to their number.
+        """
+        fields = ", ".join(f"'{name}': {name}" for name in columns)
+        row = self.connection.execute(
+            "SELECT count(*), sum(md5_number_lower(j)::HUGEINT), sum(md5_number_upper(j)::HUGEINT)"
+            f" FROM (SELECT to_json({{{fields}}})::VARCHAR AS j FROM {relation} WHERE {where})",
+            list(parameters),
+        ).fetchone()
+        count, low, high = row or (0, 0, 0)
+        mask = (1 << 64) - 1
+        return count, f"{count:x}-{int(high or 0) & mask:016x}{int(low or 0) & mask:016x}"
+
+    def _audit(self, table: Table, day: date | None) -> tuple[RuleResult, ...]:
+        """Evaluate all rules of `table` in one scan and one grouping over the day's rows."""
+        where, parameters = day_filter(table, day) if day else ("TRUE", [])
+        rows = f"(SELECT * FROM {table.name} WHERE {where})"
+        day_text = day.isoformat() if day else None
+        required = [c.name for c in table.columns if c.required]
+        predicates = [
+            ("required_fields_are_present", " AND ".join(f"{n} IS NOT NULL" for n in required)),
+            *((rule.name, rule.holds) for rule in table.row_rules),
+        ]
+        key = ", ".join(table.key)
+        evidence_key = " || ' / ' || ".join(f"coalesce({k}::VARCHAR, 'null')" for k in table.key)
+        selects = ["count(*)"]
+        for _, holds in predicates:
+            selects.append(f"count(*) FILTER (NOT coalesce({holds}, FALSE))")
+            selects.append(f"min({evidence_key}) FILTER (NOT coalesce({holds}, FALSE))")
+        self._audit_schema(table, day_text)
+        row = self.connection.execute(
+            f"SELECT {', '.join(selects)} FROM {rows}", parameters
+        ).fetchone()
+        assert row is not None  # an aggregate without GROUP BY always returns one row
+        row_count = int(row[0])
+        for position, (name, _) in enumerate(predicates):
+            violations, example = row[1 + 2 * position], row[2 + 2 * position]
+            if violations:
+                raise RuleViolationError(table.name, day_text, name, violations, str(example)[:200])
+        twice = self.connection.execute(
+            f"SELECT {evidence_key} FROM {rows} GROUP BY {key} HAVING count(*) > 1", parameters
+        ).fetchall()
+        if twice:
+            raise RuleViolationError(
+                table.name, day_text, "key_is_unique", len(twice), str(twice[0][0])[:200]
+            )
+        return tuple(RuleResult(name, text, row_count) for name, text in table_rules(table).items())
+
+    def _audit_schema(self, table: Table, day_text: str | None) -> None:
+        found = self.connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ?"
+            " AND database_name = current_database() ORDER BY column_index",
+            [table.name],
+        ).fetchall()
+        declared = [(c.name, DUCKDB_NAMES.get(c.type, c.type)) for c in table.columns]
+        if found != declared:
+            wrong = sorted(set(found) ^ set(declared))
+            raise RuleViolationError(
+                table.name, day_text, "schema_is_as_declared", len(wrong), str(wrong[:1])
+            )
+
+
+def table_rules(table: Table) -> dict[str, str]:
+    """Return name and description of every rule that a write of `table` is audited against."""
+    required = ", ".join(c.name for c in table.columns if c.required)
+    rules = {
+        "key_is_unique": f"Unique: {', '.join(table.key)}.",
+        "required_fields_are_present": f"Never null: {required}.",
+        "schema_is_as_declared": "Columns and types are those of schemas.py.",
+    }
+    if table.day_column:
+        rules[ROWS_OF_THEIR_DAY] = f"Every {table.day_column} lies within the day's window in UTC."
+    return rules | {rule.name: rule.description for rule in table.row_rules}
+
+
+def day_filter(table: Table, day: date, alias: str = "") -> tuple[str, list[object]]:
+    """Return SQL and parameters that select the rows of `day`, a half-open window in UTC."""
+    if table.day_column is None:
+        message = f"{table.name} has no day column"
+        raise ValueError(message)
+    column = f"{alias}{table.day_column}"
+    if table.by_name[table.day_column].type == "DATE":
+        return f"{column} = ?", [day]
+    return f"{column} >= ? AND {column} < ?", list(day_bounds(day))
+
+
+class Warehouse:
+    """Owner of one DuckDB file: one writer at a time, short transactions, closed in every case.
+
+    Nobody else opens the file: dashboards and notebooks read the published snapshot.
+
+    Args:
+        database: path of the DuckDB file; created with its tables when missing.
+        lock_timeout_seconds: how long a transaction waits for other processes.
+    """
+
+    def __init__(
+        self, database: Path, lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    ) -> None:
+        self.database = Path(database)
+        self.lock_timeout_seconds = lock_timeout_seconds
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open the file, begin, yield, commit; roll back and close if the body raises.
+
+        Raises:
+            WarehouseBusyError: other processes held the file for longer than the time limit.
+            WarehouseVersionError: the file was written by a newer release.
+        """
+        with self._locked():
+            connection = self._connect()
+            try:
+                connection.execute("BEGIN")
+                try:
+                    _ensure_schema(connection, self.database)
+                    yield Transaction(connection)
+                except BaseException:
+                    _roll_back(connection)
+                    raise
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
+    def refresh_day(
+        self,
+        day: date,
+        *,
+        inputs: Sequence[str],
+        read: Callable[[Transaction], Rows],
+        compute: Callable[[Rows], pa.Table],
+        write: Callable[[Transaction, pa.Table, Mapping[str, str]], list[DayWrite]],
+    ) -> list[DayWrite]:
+        """Read under the lock, compute without it, write under it in one transaction.
+
+        If the digest of an input moved in between, the result is dropped and made again,
+        so that two runs on one day never end with the older result.
+
+        Args:
+            write: given the transaction, the computed rows and the inputs' digests.
+
+        Raises:
+            InputMovedError: the inputs moved `REFRESH_ATTEMPTS` times in a row.
+            RuleViolationError: a blocking rule does not hold; nothing was written.
+        """
+        for attempt in range(REFRESH_ATTEMPTS):
+            with self.transaction() as transaction:
+                made_from = transaction.digests(inputs, day)
+                rows = read(transaction)
+            computed = compute(rows)
+            with self.transaction() as transaction:
+                if transaction.digests(inputs, day) == made_from:
+                    return write(transaction, computed, made_from)
+            logger.info("inputs of %s moved while it was computed (attempt %s)", day, attempt + 1)
+        message = (
+            f"{', '.join(inputs)} of {day} changed {REFRESH_ATTEMPTS} times while the day was being"
+            " computed; run it again when the other runs on that day have ended."
+        )
+        raise InputMovedError(message)
+
+    def raise_alert(self, kind: str, subject: str, day: date | None, evidence: str) -> bool:
+        """Add a row to `alerts`; False if the same trouble is already there."""
+        identity = json.dumps([kind, subject, day.isoformat() if day else None, evidence])
+        alert_id = sha256(identity.encode()).hexdigest()
+        with self.transaction() as transaction:
+            if transaction.count("SELECT count(*) FROM alerts WHERE alert_id = ?", [alert_id]):
+                return False
+            transaction.connection.execute(
+                f"INSERT INTO {ALERTS.name} VALUES (?, ?, ?, ?, ?, ?)",
+                [alert_id, datetime.now(UTC), kind, subject, day, evidence],
+            )
+            return True
+
+    @property
+    def lock_path(self) -> Path:
+        return self.database.with_name(self.database.name + ".lock")
+
+    @property
+    def holder_path(self) -> Path:
+        return self.database.with_name(self.database.name + ".holder")
+
+    def holder(self) -> str:
+        """Return who wrote last, as 'process 123 (command)'; 'nobody known' if not recorded."""
+        try:
+            return self.holder_path.read_text(encoding="utf-8").strip() or "nobody known"
+        except OSError:
+            return "nobody known"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.lock_path, mode=0o600)
+        started = time.monotonic()
+        patience = min(5.0, self.lock_timeout_seconds)
+        try:
+            try:
+                lock.acquire(timeout=patience, poll_interval=0.02)
+            except filelock.Timeout:
+                logger.warning("waiting for the warehouse, held by %s", self.holder())
+                lock.acquire(
+                    timeout=max(0.0, self.lock_timeout_seconds - patience), poll_interval=0.05
+                )
+        except filelock.Timeout as error:
+            waited = time.monotonic() - started
+            message = (
+                f"{self.database} was held by {self.holder()} for {waited:.0f} s. Wait for that run"
+                " to end, or end it, and run again; nothing was written."
+            )
+            raise WarehouseBusyError(message) from error
+        try:
+            self.holder_path.write_text(f"process {os.getpid()}", encoding="utf-8")
+            yield
+        finally:
+            lock.release()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Open the file, waiting for programs that hold it without our lock."""
+        deadline = time.monotonic() + self.lock_timeout_seconds
+        told = False
+        while True:
+            try:
+                connection = duckdb.connect(
+                    str(self.database), config={"storage_compatibility_version": STORAGE_VERSION}
+                )
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise
+                if time.monotonic() > deadline:
+                    message = (
+                        f"Another program holds {self.database} open: {error}. Close it there, and"
+                        " open the published snapshot instead: readers never block it."
+                    )
+                    raise WarehouseBusyError(message) from error
+                if not told:
+                    logger.warning("another program holds the warehouse open: %s", error)
+                    told = True
+                time.sleep(random.uniform(0.05, 0.25))  # noqa: S311 (jitter, no secret)
+            else:
+                connection.execute("SET TimeZone = 'UTC'")
+                return connection
+
+
+def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
+    """Roll back, unless a fatal error (a full disk) has already invalidated the connection."""
+    try:
+        connection.execute("ROLLBACK")
+    except duckdb.Error:
+        logger.exception("the transaction could not be rolled back; the file is as it was before")
+
+
+def _ensure_schema(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
+    """Create the tables in an empty file; refuse a file of a newer schema version."""
+    exists = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_version'"
+    ).fetchone()
+    if exists and exists[0]:
+        row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+        version = row[0] if row else None
+        if version == SCHEMA_VERSION:
+            return
+        message = (
+            f"{database} has schema version {version}, this release works with {SCHEMA_VERSION}."
+            " Install the release that wrote it, or move the file away to start a new one."
+        )
+        raise WarehouseVersionError(message)
+    connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+    connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+    for table in TABLES.values():
+        connection.execute(table.ddl)
+    connection.execute(CURRENT_SENTIMENT_VIEW)

@@ -1,0 +1,1 @@
+"""The star schema: facts and dimensions of a day, made in one transaction."""
