@@ -251,9 +251,11 @@ def doctor() -> None:
 @main.command(name="dagster-home")
 def dagster_home() -> None:
     """Prepare the folder that DAGSTER_HOME should name, and print it."""
-    from data_platform.automation.instance import prepare_dagster_home
+    from data_platform.automation.instance import open_instance
 
-    click.echo(prepare_dagster_home(load_settings().dagster_home))
+    home = load_settings().dagster_home
+    with open_instance(home):
+        click.echo(home)
 
 
 @contextmanager

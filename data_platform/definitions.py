@@ -1,5 +1,6 @@
 """Puts the platform together for Dagster: assembly only."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,16 +34,19 @@ def build_definitions(
     config = settings.config
     partitions = daily_partitions(config.start_date)
     feeds = Feeds(settings)
-    assets = [
-        *ingestion_assets(feeds, partitions),
-        *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
-        *warehouse_assets(partitions),
-        *sentiment_assets(scoring_of(settings), partitions),
-        *monitoring_assets(feeds),
-        *reporting_assets(
-            partitions, settings.snapshot_path, settings.report_path, config.alerts.volume_ratio
-        ),
-    ]
+    with warnings.catch_warnings():
+        # `backfill_policy` is beta in Dagster 1.13; chunks of days need it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        assets = [
+            *ingestion_assets(feeds, partitions),
+            *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
+            *warehouse_assets(partitions),
+            *sentiment_assets(scoring_of(settings), partitions),
+            *monitoring_assets(feeds),
+            *reporting_assets(
+                partitions, settings.snapshot_path, settings.report_path, config.alerts.volume_ratio
+            ),
+        ]
     return dg.Definitions(
         assets=assets,
         jobs=platform_jobs(assets, partitions),

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import dagster as dg
+import filelock
 
 DAGSTER_YAML = """\
 # Written by data-platform; change it as you like, it is not written again.
@@ -39,16 +40,16 @@ sensors:
 """
 
 
-def prepare_dagster_home(folder: Path) -> Path:
-    """Create the folder that DAGSTER_HOME should name, with its dagster.yaml, and return it."""
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    """Open the instance at `folder`: its runs are the history that the UI shows.
+
+    A new home gets its dagster.yaml and databases here, one process at a time: two that create
+    Dagster's SQLite schema at once leave it with two versions (seen with 1.13.27).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "dagster.yaml"
-    if not configuration.exists():
-        configuration.write_text(DAGSTER_YAML, encoding="utf-8")
-    return folder
-
-
-def open_instance(folder: Path) -> dg.DagsterInstance:
-    """Open the instance at `folder`: its runs are the history that the UI shows."""
-    os.environ["DAGSTER_HOME"] = str(prepare_dagster_home(folder))
-    return dg.DagsterInstance.get()
+    os.environ["DAGSTER_HOME"] = str(folder)
+    with filelock.FileLock(folder / ".lock", mode=0o600):
+        if not configuration.exists():
+            configuration.write_text(DAGSTER_YAML, encoding="utf-8")
+        return dg.DagsterInstance.get()

@@ -30,13 +30,25 @@ CONTENT_TABLES = (
     DAILY_SENTIMENT,
 )
 CURRENT_SCORES = "current_sentiment"
+# In place of an author's keyed hash stands the first post of that author, so that two
+# warehouses with different keys but the same content have the same digests.
+WITHOUT_KEYS = """
+    (SELECT t.* REPLACE (a.first_feedback_id AS author_id) FROM {table} t LEFT JOIN (
+        SELECT author_id, min(feedback_id) AS first_feedback_id FROM raw_feedback GROUP BY author_id
+    ) a USING (author_id))
+"""
 
 
 def read_digests(warehouse: Warehouse) -> dict[str, str]:
     """Return a content digest for each table whose content follows from the deliveries."""
     scores = [c.name for c in SENTIMENT_SCORES.columns if not c.is_volatile]
     with warehouse.transaction() as transaction:
-        digests = {table.name: transaction.digest(table)[1] for table in CONTENT_TABLES}
+        digests = {}
+        for table in CONTENT_TABLES:
+            columns = [column.name for column in table.columns if not column.is_volatile]
+            has_author = "author_id" in table.column_names
+            relation = WITHOUT_KEYS.format(table=table.name) if has_author else table.name
+            digests[table.name] = transaction.digest_of(relation, columns, "TRUE", [])[1]
         digests[CURRENT_SCORES] = transaction.digest_of(CURRENT_SCORES, scores, "TRUE", [])[1]
     return digests
 

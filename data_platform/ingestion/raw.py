@@ -16,21 +16,20 @@ from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import LandingZone, Segment
 from data_platform.storage.warehouse import DayWrite, MergeCounts, RuleResult, Transaction
 
-# What a record says beside its version, in alphabetical order: the canonical JSON of a tie.
-OBSERVED_FIELDS = sorted(
-    c.name
-    for c in LANDED_COLUMNS
-    if c.name
-    not in (
-        "feedback_id",
-        "source",
-        "source_id",
-        "content_hash",
-        "observed_at",
-        "body",
-        "title",
-        "is_deleted",
-    )
+VERSION_FIELDS = {
+    "feedback_id",
+    "source",
+    "source_id",
+    "content_hash",
+    "body",
+    "title",
+    "is_deleted",
+}
+# What a record says beside its version: the canonical JSON of a tie, in alphabetical order. The
+# author comes last: its hash depends on this installation's key, the winner hardly ever does.
+OBSERVED_FIELDS = (
+    *sorted({c.name for c in LANDED_COLUMNS} - VERSION_FIELDS - {"observed_at", "author_id"}),
+    "author_id",
 )
 PERSONAL_FIELDS = (
     "body",
@@ -215,29 +214,27 @@ def _record_fates(
         WINDOW same AS (PARTITION BY a.feedback_id, a.content_hash)
         """
     )
-    totals = {"read": 0, "inserted": 0, "merged": 0, "unchanged": 0}
-    for segment in segments:
-        found = dict(
-            transaction.connection.execute(
-                "SELECT fate, count(*) FROM fates WHERE segment = ? GROUP BY fate", [segment.path]
-            ).fetchall()
-        )
-        counts = {fate: int(found.get(fate, 0)) for fate in ("inserted", "merged", "unchanged")}
-        transaction.connection.execute(
-            f"INSERT INTO {LOADED_SEGMENTS.name} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                segment.path,
-                segment.feed,
-                day,
-                sum(counts.values()),
-                *counts.values(),
-                datetime.now(UTC),
-            ],
-        )
-        totals["read"] += sum(counts.values())
-        for fate, count in counts.items():
-            totals[fate] += count
-    return totals
+    transaction.connection.register(
+        "fresh",
+        pa.table(
+            {"segment": [s.path for s in segments], "feed": [s.feed for s in segments]},
+            schema=pa.schema([("segment", pa.string()), ("feed", pa.string())]),
+        ),
+    )
+    rows = transaction.connection.execute(
+        f"""
+        INSERT INTO {LOADED_SEGMENTS.name}
+        SELECT segment, feed, CAST(? AS DATE), count(fate), count(*) FILTER (fate = 'inserted'),
+            count(*) FILTER (fate = 'merged'), count(*) FILTER (fate = 'unchanged'), ?
+        FROM fresh LEFT JOIN fates USING (segment) GROUP BY segment, feed
+        RETURNING row_count, inserted_count, merged_count, unchanged_count
+        """,
+        [day, datetime.now(UTC)],
+    ).fetchall()
+    read, inserted, merged, unchanged = (
+        (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
+    )
+    return {"read": read, "inserted": inserted, "merged": merged, "unchanged": unchanged}
 
 
 def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> set[date]:

@@ -109,14 +109,14 @@ def refresh_partitions(
     further_rules: Mapping[str, Mapping[str, str]] | None = None,
     judge: Callable[[Sequence[DayWrite]], list[dg.AssetCheckResult]] | None = None,
 ) -> Iterator[StageEvent]:
-    """Refresh each day of the run in order; commit, then log, day by day.
+    """Refresh each day of the run in order; each day is committed, and logged, by itself.
 
     A run that fails on its third day leaves two days committed and logged. A day outside of the
     run that changed too (a post moved between days) is logged as well.
 
     In a run over several days Dagster repeats the closing result for each day, with one data
-    version for all. So the days' own materializations are logged once more after it: the last
-    event of a day says what is true of that day.
+    version for all. So the days' own materializations are logged after it: the last event of a
+    day says what is true of that day.
 
     Args:
         further_rules: rules beyond those of the table: table name to (name: text).
@@ -126,39 +126,36 @@ def refresh_partitions(
         dagster.Failure: a blocking rule did not hold, or an input kept moving.
     """
     days = sorted(context.partition_keys)
-    writes: list[DayWrite] = []
+    done: dict[tuple[str, date], DayWrite] = {}
     for number, day in enumerate(days, start=1):
         try:
-            day_writes = refresh(date.fromisoformat(day))
-        except RuleViolationError as error:
-            yield from _failed_check(warehouse, error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+            writes = refresh(date.fromisoformat(day))
         except DataPlatformError as error:
-            raise dg.Failure(str(error), allow_retries=True) from error
-        writes += day_writes
-        for write in day_writes:
-            if len(days) > 1 or write.day.isoformat() != day:
-                yield _materialization(write)
-        context.log.info(f"{day} ({number} of {len(days)}): {_summary(day_writes)}")
+            yield from (_materialization(write) for write in done.values())
+            if isinstance(error, RuleViolationError):
+                yield _failed_check(warehouse, error)
+            can_retry = not isinstance(error, RuleViolationError)
+            raise dg.Failure(str(error), allow_retries=can_retry) from error
+        for write in writes:
+            place = (write.table, write.day)
+            done[place] = write.after(done[place]) if place in done else write
+        context.log.info(f"{day} ({number} of {len(days)}): {_summary(writes)}")
     for table in tables:
-        own = [write for write in writes if write.table == table.name]
+        own = [write for (name, _), write in done.items() if name == table.name]
         rules = {**table_rules(table), **((further_rules or {}).get(table.name, {}))}
-        for name in rules:
-            yield _rule_result(table, name, own)
-    yield from judge(writes) if judge else []
-    for table in tables:
-        own = [w for w in writes if w.table == table.name and w.day.isoformat() in days]
-        if len(days) == 1:
+        yield from (_passed_check(table, rule, own) for rule in rules)
+    yield from judge(list(done.values())) if judge else []
+    if len(days) == 1:
+        for table in tables:
+            write = done.pop((table.name, date.fromisoformat(days[0])))
             yield dg.MaterializeResult(
                 asset_key=table.name,
-                metadata=_write_metadata(own[-1]),
-                data_version=dg.DataVersion(own[-1].digest),
+                metadata=_write_metadata(write),
+                data_version=dg.DataVersion(write.digest),
             )
-        else:
-            yield dg.MaterializeResult(asset_key=table.name)
-    if len(days) > 1:
-        for write in writes:
-            yield _materialization(write)
+    else:
+        yield from (dg.MaterializeResult(asset_key=table.name) for table in tables)
+    yield from (_materialization(write) for write in done.values())
 
 
 def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.AssetCheckResult]:
@@ -174,11 +171,12 @@ def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.Asset
     )
 
 
-def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> Iterator[dg.AssetCheckResult]:
+def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCheckResult:
+    """Leave a row in `alerts`, and return the red check."""
     day = date.fromisoformat(error.day) if error.day else None
     evidence = f"{error.rule}: {error.violation_count} row(s), for example {error.evidence}"
     warehouse.raise_alert("rule_violation", error.table, day, evidence)
-    yield dg.AssetCheckResult(
+    return dg.AssetCheckResult(
         passed=False,
         check_name=error.rule,
         asset_key=error.table,
@@ -190,7 +188,7 @@ def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> Iterator[d
     )
 
 
-def _rule_result(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.AssetCheckResult:
+def _passed_check(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.AssetCheckResult:
     days = sorted(write.day for write in writes)
     return dg.AssetCheckResult(
         passed=True,

@@ -77,6 +77,18 @@ class DayWrite:
         """Return this write with further numbers for people (counts, shares, seconds)."""
         return replace(self, numbers={**(self.numbers or {}), **numbers})
 
+    def after(self, earlier: "DayWrite") -> "DayWrite":
+        """Return this write joined with an earlier one of the same table and day."""
+        return replace(
+            earlier,
+            inserted=earlier.inserted + self.inserted,
+            updated=earlier.updated + self.updated,
+            deleted=earlier.deleted + self.deleted,
+            row_count=self.row_count,
+            digest=self.digest,
+            changed=earlier.changed or self.changed,
+        )
+
 
 @dataclass(frozen=True)
 class MergeCounts:
