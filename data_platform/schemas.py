@@ -119,7 +119,10 @@ def _carried(table: str, *columns: Column, **changes: bool) -> Iterator[Column]:
 
 
 FEEDBACK_ID = Column(
-    "feedback_id", "VARCHAR", "The post: '<source>:<the source's own id>'.", required=True
+    "feedback_id",
+    "VARCHAR",
+    "The post: its source, a colon, and the source's own id.",
+    required=True,
 )
 FEED = Column("feed", "VARCHAR", "Name of the feed that delivered the post.", required=True)
 POSTED_AT = Column(

@@ -44,8 +44,8 @@ def reporting_assets(
                 VOLUME_CHECK,
                 asset=DAILY_SENTIMENT.name,
                 description=(
-                    f"No refreshed day has more than {volume_ratio:g} times the posts of the median"
-                    f" of the {USUAL_DAYS} days before it."
+                    f"No feed has on a refreshed day more than {volume_ratio:g} times the posts of"
+                    f" the median of the {USUAL_DAYS} days before."
                 ),
             ),
         ],
@@ -116,32 +116,33 @@ def reporting_assets(
 def _volume_check(
     warehouse: Warehouse, writes: Sequence[DayWrite], ratio_limit: float
 ) -> dg.AssetCheckResult:
-    """Compare each refreshed day's posts with the median of the days before it."""
+    """Compare each feed's posts on the refreshed days with the median of the days before."""
     days = sorted(write.day for write in writes)
     with warehouse.transaction() as transaction:
-        posts = dict(
-            transaction.connection.execute(
-                "SELECT date, sum(post_count)::BIGINT FROM daily_sentiment"
-                " WHERE date BETWEEN ?::DATE - INTERVAL 14 DAY AND ? GROUP BY date",
-                [days[0], days[-1]],
-            ).fetchall()
-        )
-    ratios: dict[date, float] = {}
-    for day in days:
-        before = [count for d, count in posts.items() if 0 < (day - d).days <= USUAL_DAYS]
-        if len(before) >= USUAL_DAYS // 2 and posts.get(day):
-            ratios[day] = posts[day] / median(before)
-    worst = max(ratios, key=lambda day: ratios[day], default=None)
-    ratio = ratios[worst] if worst else 0.0
+        rows = transaction.connection.execute(
+            f"SELECT feed, date, sum(post_count)::BIGINT FROM {DAILY_SENTIMENT.name}"
+            f" WHERE date BETWEEN ?::DATE - {USUAL_DAYS} AND ? GROUP BY feed, date",
+            [days[0], days[-1]],
+        ).fetchall()
+    posts: dict[str, dict[date, int]] = {}
+    for feed, day, count in rows:
+        posts.setdefault(feed, {})[day] = count
+    ratios: dict[tuple[str, date], float] = {}
+    for feed, by_day in posts.items():
+        for day in set(days) & set(by_day):
+            before = [count for d, count in by_day.items() if 0 < (day - d).days <= USUAL_DAYS]
+            if len(before) >= USUAL_DAYS // 2:
+                ratios[feed, day] = by_day[day] / median(before)
+    unusual = sorted(place for place, ratio in ratios.items() if ratio > ratio_limit)
     return dg.AssetCheckResult(
-        passed=ratio <= ratio_limit,
+        passed=not unusual,
         severity=dg.AssetCheckSeverity.WARN,
         check_name=VOLUME_CHECK,
         asset_key=DAILY_SENTIMENT.name,
         metadata={
-            "highest_ratio": ratio,
+            "highest_ratio": max(ratios.values(), default=0.0),
             "limit": ratio_limit,
-            "day": worst.isoformat() if worst else "",
-            "days_compared": len(ratios),
+            "feed_days_compared": len(ratios),
+            "unusual": ", ".join(f"{feed} on {day}" for feed, day in unusual[:20]),
         },
     )

@@ -107,7 +107,9 @@ def _chart(days: list[dict[str, Any]], value: str, title: str) -> str:
         .encode(
             x=altair.X("date:T", title="Day of posting (UTC)"),
             y=altair.Y("value:Q", title=title),
-            color=altair.Color("feed:N", title="Feed"),
+            color=altair.Color(
+                "feed:N", title="Feed", legend=altair.Legend(orient="bottom", labelLimit=400)
+            ),
         )
         .properties(width=760, height=220)
     )

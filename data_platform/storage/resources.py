@@ -12,7 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from data_platform.errors import DataPlatformError, RuleViolationError
-from data_platform.schemas import Column, Table
+from data_platform.schemas import TABLES, Column, Table
 from data_platform.storage.warehouse import (
     DEFAULT_LOCK_TIMEOUT_SECONDS,
     DayWrite,
@@ -224,6 +224,7 @@ def _write_metadata(write: DayWrite) -> dict[str, Any]:
         "unchanged": write.unchanged,
         "deleted": write.deleted,
         "content_changed": write.changed,
+        **lineage_metadata(TABLES[write.table]),
         **{
             f"records_{name}" if name in _RECORD_FATES else name: value
             for name, value in (write.numbers or {}).items()
