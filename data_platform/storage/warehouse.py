@@ -177,20 +177,21 @@ class Transaction:
             f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
             f"VALUES ({', '.join(f's.{n}' for n in names)})",
         ]
-        all_parameters = list(parameters)
-        if delete_where is not None:
-            clauses.append(
-                f"WHEN NOT MATCHED BY SOURCE AND ({within}) AND ({delete_where}) THEN DELETE"
-            )
-            all_parameters += list(parameters)
         clauses.append("RETURNING merge_action")
-        actions = [
-            a for (a,) in self.connection.execute(" ".join(clauses), all_parameters).fetchall()
-        ]
+        deleted = 0
+        if delete_where is not None:
+            # Not as a clause of the MERGE: DuckDB 1.5 evaluates a subquery there for each row.
+            same_key = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+            gone = self.connection.execute(
+                f"DELETE FROM {table.name} t WHERE ({within}) AND ({delete_where})"
+                f" AND NOT EXISTS (SELECT 1 FROM {incoming} s WHERE {same_key}) RETURNING 1",
+                list(parameters),
+            )
+            deleted = len(gone.fetchall())
+        merged = self.connection.execute(" ".join(clauses), list(parameters)).fetchall()
+        actions = [action for (action,) in merged]
         inserted, updated = actions.count("INSERT"), actions.count("UPDATE")
-        return MergeCounts(
-            inserted, updated, source_count - inserted - updated, actions.count("DELETE")
-        )
+        return MergeCounts(inserted, updated, source_count - inserted - updated, deleted)
 
     def replace_day(self, table: Table, day: date, incoming: pa.Table | str) -> MergeCounts:
         """Make the rows of `table` on `day` equal to `incoming`.
