@@ -127,6 +127,7 @@ def run(as_json: bool) -> None:
     started = time.monotonic()
     settings = load_settings()
     with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+        refresher.complete_history(warehouse)
         refresher.collect([feed.name for feed in settings.feeds], [], outcome)
         refresher.refresh(staleness.stale_days(warehouse), outcome)
         refresher.publish(outcome)

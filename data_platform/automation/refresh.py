@@ -12,6 +12,8 @@ from data_platform.automation.jobs import PUBLISH_JOB, REFRESH_JOB
 from data_platform.ingestion.assets import feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
+from data_platform.storage.resources import day_materialization
+from data_platform.storage.warehouse import DayWrite, Warehouse
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -61,6 +63,27 @@ class Refresher:
         self._definitions = definitions
         self._instance = instance
         self._handler = _ProgressHandler(progress)
+
+    def complete_history(self, warehouse: Warehouse) -> int:
+        """Record days that are committed but not in the history; return how many table-days.
+
+        A run that was killed between a commit and its end leaves such days, and so does a
+        DAGSTER_HOME that was removed. The UI then shows what the warehouse holds.
+        """
+        with warehouse.transaction() as transaction:
+            versions = transaction.connection.execute(
+                "SELECT table_name, day, digest, row_count FROM day_versions"
+            ).fetchall()
+        recorded: dict[str, set[str]] = {}
+        missing = 0
+        for table, day, digest, row_count in versions:
+            if table not in recorded:
+                recorded[table] = self._instance.get_materialized_partitions(dg.AssetKey(table))
+            if day.isoformat() not in recorded[table]:
+                found = DayWrite(table, day, row_count=row_count, digest=digest)
+                self._instance.report_runless_asset_event(day_materialization(found))
+                missing += 1
+        return missing
 
     def collect(self, feeds: Sequence[str], days: Sequence[date], outcome: RefreshOutcome) -> None:
         """Collect each feed by itself, so that one that fails does not hold up the others."""

@@ -131,7 +131,7 @@ def refresh_partitions(
         try:
             writes = refresh(date.fromisoformat(day))
         except DataPlatformError as error:
-            yield from (_materialization(write) for write in done.values())
+            yield from (day_materialization(write) for write in done.values())
             if isinstance(error, RuleViolationError):
                 yield _failed_check(warehouse, error)
             can_retry = not isinstance(error, RuleViolationError)
@@ -155,7 +155,7 @@ def refresh_partitions(
             )
     else:
         yield from (dg.MaterializeResult(asset_key=table.name) for table in tables)
-    yield from (_materialization(write) for write in done.values())
+    yield from (day_materialization(write) for write in done.values())
 
 
 def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.AssetCheckResult]:
@@ -204,7 +204,8 @@ def _passed_check(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.Ass
     )
 
 
-def _materialization(write: DayWrite) -> dg.AssetMaterialization:
+def day_materialization(write: DayWrite) -> dg.AssetMaterialization:
+    """Return the event that says what a write did, with the day's digest as data version."""
     return dg.AssetMaterialization(
         asset_key=write.table,
         partition=write.day.isoformat(),
