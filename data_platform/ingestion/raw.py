@@ -76,11 +76,13 @@ def load_day(
     ).append(pa.field("segment", pa.string()))
     connection.register("landed", pa.RecordBatchReader.from_batches(arrived_schema, batches))
     columns = ", ".join(
-        c.name for c in RAW_FEEDBACK.columns if c.name not in ("version_at", "is_current")
+        c.name
+        for c in RAW_FEEDBACK.columns
+        if c.name not in ("stated_posted_at", "version_at", "is_current")
     )
     connection.execute(
-        f"CREATE TEMP TABLE arrived AS SELECT {columns}, {_observed_json()} AS observed,"
-        " row_number() OVER () AS arrival FROM landed"
+        f"CREATE TEMP TABLE arrived AS SELECT {columns}, posted_at AS stated_posted_at,"
+        f" {_observed_json('posted_at')} AS observed, row_number() OVER () AS arrival FROM landed"
     )
     # Two steps: the days from two narrow columns first, then all columns of those days only.
     known_days = [
@@ -92,7 +94,8 @@ def load_day(
     ]
     window, bounds = _window(known_days or [day])
     connection.execute(
-        f"CREATE TEMP TABLE known AS SELECT {columns}, {_observed_json()} AS observed, 0 AS arrival"
+        f"CREATE TEMP TABLE known AS SELECT {columns}, stated_posted_at,"
+        f" {_observed_json('stated_posted_at')} AS observed, 0 AS arrival"
         f" FROM {RAW_FEEDBACK.name} WHERE {window}"
         " AND feedback_id IN (SELECT feedback_id FROM arrived)",
         bounds,
@@ -147,8 +150,10 @@ def load_quarantine(
     return counts, transaction.audit_all(QUARANTINED_FEEDBACK)
 
 
-def _observed_json() -> str:
-    fields = ", ".join(f"'{name}': {name}" for name in OBSERVED_FIELDS)
+def _observed_json(stated_posted_at: str) -> str:
+    """SQL for the canonical JSON of a record; `stated_posted_at`: the column with its own date."""
+    columns = {name: name for name in OBSERVED_FIELDS} | {"posted_at": stated_posted_at}
+    fields = ", ".join(f"'{name}': {column}" for name, column in columns.items())
     return f"to_json({{{fields}}})::VARCHAR"
 
 
@@ -160,7 +165,8 @@ def _resolve_sql() -> str:
     2. A deletion wins for ever, and leaves one empty row.
     3. The current version is the one with the greatest (edited_at, observed_at, content_hash),
        where an edit time beats none.
-    4. All versions of a post stand on the day of its current one.
+    4. All versions of a post stand on the day of its current one; what each of them stated
+       is kept in `stated_posted_at`, for the case that it becomes the current one again.
     """
     landed = [
         c.name
@@ -182,7 +188,7 @@ def _resolve_sql() -> str:
         SELECT *, bool_or(is_deleted) OVER (PARTITION BY feedback_id) AS is_gone,
             row_number() OVER (PARTITION BY feedback_id ORDER BY is_deleted DESC,
                 edited_at DESC NULLS LAST, observed_at DESC, content_hash DESC) = 1 AS is_current,
-            first_value(posted_at) OVER (PARTITION BY feedback_id ORDER BY is_deleted DESC,
+            first_value(stated_posted_at) OVER (PARTITION BY feedback_id ORDER BY is_deleted DESC,
                 edited_at DESC NULLS LAST, observed_at DESC, content_hash DESC) AS post_posted_at
         FROM versions
     )
@@ -207,11 +213,13 @@ def _record_fates(
         """
         CREATE TEMP TABLE fates AS
         SELECT a.segment, CASE
+            WHEN r.feedback_id IS NULL THEN 'unchanged'  -- the post is deleted, and stays so
             WHEN k.feedback_id IS NULL AND a.arrival = min(a.arrival) OVER same THEN 'inserted'
             WHEN a.observed = coalesce(k.observed, first_value(a.observed) OVER (
                 PARTITION BY a.feedback_id, a.content_hash ORDER BY a.arrival)) THEN 'unchanged'
             ELSE 'merged' END AS fate
         FROM arrived a LEFT JOIN known k USING (feedback_id, content_hash)
+        LEFT JOIN resolved r USING (feedback_id, content_hash)
         WINDOW same AS (PARTITION BY a.feedback_id, a.content_hash)
         """
     )
