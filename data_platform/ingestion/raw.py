@@ -115,6 +115,7 @@ def load_day(
         delete_where="t.feedback_id IN (SELECT feedback_id FROM arrived)",
         within=window,
         parameters=bounds,
+        day=day,
     )
     write = transaction.seal_day(RAW_FEEDBACK, day, counts, {}).with_numbers(**fates)
     nothing = MergeCounts(0, 0, 0, 0)
