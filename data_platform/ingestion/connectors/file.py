@@ -77,8 +77,12 @@ class FileConnector:
         Raises:
             PermanentSourceError: the path names no file and no folder.
         """
-        pattern = self.base / Path(self.feed.path).expanduser()
-        folder = next(p for p in (pattern, *pattern.parents) if not WILDCARDS & set(str(p)))
+        path = Path(self.feed.path).expanduser()
+        pattern = self.base / path
+        # Wildcards stand in the configured path; a bracket in the project's own path is none.
+        folder = next(
+            self.base / p for p in (path, *path.parents) if not WILDCARDS & set(str(p))
+        )
         if not folder.exists():
             message = (
                 f"feed {self.feed.name}: {folder} does not exist;"
@@ -93,7 +97,8 @@ class FileConnector:
             paths = [folder]
         found = []
         for path in paths:
-            if path.is_file() and not path.name.startswith("."):
+            below = path.relative_to(folder).parts if path != folder else (path.name,)
+            if path.is_file() and not any(part.startswith(".") for part in below):
                 stat = path.stat()
                 modified_at = EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
                 found.append(SourceFile(path, stat.st_size, modified_at))
@@ -138,6 +143,9 @@ class FileConnector:
             header = _csv_header(stream, self.feed.delimiter)
         self._require_columns(path, header)
         with _open(path) as stream:
+            if not _has_rows(stream):
+                return
+        with _open(path) as stream:
             batches = pa_csv.open_csv(
                 stream,
                 read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
@@ -172,7 +180,7 @@ class FileConnector:
         pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in self._columns]
         fields = ", ".join(f"v[{i}] AS c{i}" for i in range(1, len(pointers) + 1))
         seen: set[str] = set()
-        row_count = 0
+        row_count, object_count = 0, 0
         with _open(path) as stream, duckdb.connect() as connection:
             for lines in _line_batches(stream):
                 numbers = range(row_count + 1, row_count + len(lines) + 1)
@@ -191,6 +199,7 @@ class FileConnector:
                 ).to_arrow_table()
                 connection.unregister("arrived")
                 objects = parsed.filter(parsed["is_object"])
+                object_count += objects.num_rows
                 others = parsed.filter(pc.invert(parsed["is_object"])).select(["number", "line"])
                 broken += [
                     BrokenRecord(row["number"], "not a JSON object", row["line"])
@@ -204,7 +213,7 @@ class FileConnector:
                     tuple(broken),
                 )
         needed = [self.feed.fields[f] for f in ("source_id", "posted_at") if f in self.feed.fields]
-        if row_count and any(column not in seen for column in needed):
+        if object_count and any(column not in seen for column in needed):
             self._require_columns(path, sorted(seen), needed)
 
     def _parquet(self, path: Path) -> Iterator[Page]:
@@ -306,6 +315,11 @@ def _csv_header(stream: BinaryIO, delimiter: str) -> list[str]:
     return next(csv.reader(lines, delimiter=delimiter), [])
 
 
+def _has_rows(stream: BinaryIO) -> bool:
+    """False for a header without the line end that Arrow needs to see a file without rows."""
+    return any(b"\n" in block or b"\r" in block for block in iter(lambda: stream.read(65_536), b""))
+
+
 def _is_gzip(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(2) == GZIP_MAGIC
@@ -339,8 +353,9 @@ def _utf8(table: pa.Table, numbers: Sequence[int]) -> tuple[pa.Table, list[Broke
         pass  # row by row, to find which: such blocks are rare
     good: list[int] = []
     broken: list[BrokenRecord] = []
-    for index, row in enumerate(table.to_pylist()):
-        joined = b",".join(value or b"" for value in row.values())
+    # by column, not as dicts: two columns may have one name
+    for index, row in enumerate(zip(*(c.to_pylist() for c in table.columns), strict=True)):
+        joined = b",".join(value or b"" for value in row)
         try:
             joined.decode("utf-8")
         except UnicodeDecodeError:
