@@ -282,6 +282,7 @@ class PostContract:
         )
         clock = f"regexp_replace({clock}, '\\s*([+-]\\d{{2}}):?(\\d{{2}})$', '\\1:\\2')"
         clock = f"regexp_replace({clock}, '\\s+([+-]\\d{{2}})$', '\\1')"
+        clock = f"regexp_replace({clock}, '^(.\\d{{2}}:\\d{{2}})([+-]|$)', '\\1:00\\2')"
         is_zoned = f"regexp_matches(substr({field}, 11), {sql_text(ZONE + '$')})"
         # RFC 5322 4.3: GMT and UT are old ways to write +0000; HTTP and RSS still do.
         worded = f"regexp_replace({field}, '\\s(GMT|UTC?|Z)$', ' +0000')"

@@ -311,8 +311,8 @@ def format_of(path: Path) -> str | None:
 
 
 def _csv_header(stream: BinaryIO, delimiter: str) -> list[str]:
-    lines = io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")
-    return next(csv.reader(lines, delimiter=delimiter), [])
+    with io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as lines:
+        return next(csv.reader(lines, delimiter=delimiter), [])
 
 
 def _has_rows(stream: BinaryIO) -> bool:
