@@ -185,6 +185,12 @@ RAW_FEEDBACK = Table(
     columns=(
         *LANDED_COLUMNS,
         Column(
+            "stated_posted_at",
+            "TIMESTAMPTZ",
+            "posted_at as this version stated it; posted_at itself is that of the current version.",
+            required=True,
+        ),
+        Column(
             "version_at",
             "TIMESTAMPTZ",
             "edited_at where the source has it, else observed_at.",

@@ -29,13 +29,19 @@ REFUSED_SCHEMA = pa.schema(
 )
 DAY_NOT_OPEN = "the day of posting is not open"
 # ISO 8601 dates, with or without time and zone; the zone as Z, UTC, +01, +0100 or +01:00.
-ISO_TIME = (
-    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?\s*(Z|z|UTC|[+-]\d{2}(:?\d{2})?)?)?"
+ZONE = r"(Z|z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
+ISO_TIME = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}([.,]\d{{1,9}})?)?\s*{ZONE}?)?"
+# RFC 5322 3.3 (the weekday is optional), and the dates of Twitter's API v1.1: always with a zone.
+ZONED_FORMATS = (
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d %b %Y %H:%M:%S %z",
+    "%a %b %d %H:%M:%S %z %Y",
 )
-# RFC 5322 3.3, and the dates of Twitter's API v1.1: both always carry a zone.
-ZONED_FORMATS = ("%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %z %Y")
 EPOCH_UNITS = {"epoch_seconds": 1, "epoch_milliseconds": 1000}
 LAST_EPOCH_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
+# What Python, Arrow and the names of day folders can hold, each with a day to spare for time zones.
+FIRST_TIME, LAST_TIME = "1000-01-01 00:00:00+00", "9999-12-30 23:59:59.999999+00"
+WHOLE_NUMBER = r"\s*\+?\d+(\.\d*)?([eE]\+?\d+)?\s*"
 
 
 @dataclass(frozen=True)
@@ -192,21 +198,24 @@ class PostContract:
             *((name, f"{name} is not a whole number of 0 or more") for name in counts),
         ]
         rules = [
-            ("source_id", "source_id is missing", "trim(coalesce(given_source_id, '')) = ''"),
+            ("source_id", "source_id is missing", is_blank("given_source_id")),
             ("posted_at", "posted_at is missing", "given_posted_at IS NULL"),
             ("posted_at", "posted_at cannot be read as a date and time", "posted_at IS NULL"),
             *(
                 (name, reason, f"given_{name} IS NOT NULL AND {name} IS NULL")
                 for name, reason in optional
             ),
-            ("body", "body is empty", "NOT is_deleted AND trim(coalesce(body, '')) = ''"),
+            ("body", "body is empty", f"NOT is_deleted AND {is_blank('body')}"),
         ]
         problem = " ".join(
             f"WHEN {broken} THEN {{'field': '{field}', 'reason': '{reason}'}}"
             for field, reason, broken in rules
         )
+        # DuckDB's cast alone rounds 1.5 and reads 0x10.
         whole_numbers = ", ".join(
-            f"CASE WHEN TRY_CAST({name} AS BIGINT) >= 0 THEN TRY_CAST({name} AS BIGINT) END AS {name}"
+            f"CASE WHEN regexp_full_match({name}, {sql_text(WHOLE_NUMBER)})"
+            f" AND TRY_CAST({name} AS DOUBLE) = trunc(TRY_CAST({name} AS DOUBLE))"
+            f" THEN TRY_CAST({name} AS BIGINT) END AS {name}"
             for name in counts
         )
         erased = ", ".join(
@@ -250,7 +259,13 @@ class PostContract:
         """
 
     def _time(self, field: str) -> str:
-        """SQL that reads `field` as TIMESTAMPTZ; null where it cannot be read."""
+        """SQL that reads `field` as TIMESTAMPTZ; null where it cannot be read or no date can hold it."""
+        read = f"CAST({self._read_time(field)} AS TIMESTAMPTZ)"
+        window = f"TIMESTAMPTZ {sql_text(FIRST_TIME)} AND TIMESTAMPTZ {sql_text(LAST_TIME)}"
+        # A date has a digit: DuckDB also reads the words 'epoch' and 'infinity'.
+        return f"CASE WHEN regexp_matches({field}, '[0-9]') AND {read} BETWEEN {window} THEN {read} END"
+
+    def _read_time(self, field: str) -> str:
         pattern = self.feed.posted_at_format
         zone = sql_text(self.feed.timezone)
         if pattern in EPOCH_UNITS:
@@ -265,11 +280,14 @@ class PostContract:
         )
         clock = f"regexp_replace({clock}, '\\s*([+-]\\d{{2}}):?(\\d{{2}})$', '\\1:\\2')"
         clock = f"regexp_replace({clock}, '\\s+([+-]\\d{{2}})$', '\\1')"
-        is_zoned = f"regexp_matches(substr({field}, 11), '(Z|z|UTC|[+-]\\d{{2}}(:?\\d{{2}})?)$')"
+        clock = f"regexp_replace({clock}, '^(.\\d{{2}}:\\d{{2}})([+-]|$)', '\\1:00\\2')"
+        is_zoned = f"regexp_matches(substr({field}, 11), {sql_text(ZONE + '$')})"
+        # RFC 5322 4.3: GMT and UT are old ways to write +0000; HTTP and RSS still do.
+        worded = f"regexp_replace({field}, '\\s(GMT|UTC?|Z)$', ' +0000')"
         formats = ", ".join(sql_text(f) for f in ZONED_FORMATS)
         return f"""CASE
             WHEN NOT regexp_full_match({field}, {sql_text(ISO_TIME)})
-                THEN try_strptime({field}, [{formats}])
+                THEN try_strptime({worded}, [{formats}])
             WHEN {is_zoned} THEN TRY_CAST(substr({field}, 1, 10) || {clock} AS TIMESTAMPTZ)
             ELSE timezone({zone}, TRY_CAST({field} AS TIMESTAMP)) END"""
 
@@ -282,9 +300,23 @@ def content_hash_sql() -> str:
     """
     parts = []
     for field in ("body", "title", "rating", "is_deleted"):
-        text = f"nfc_normalize({field})" if field in ("body", "title") else f"{field}::VARCHAR"
+        text = _nfc(field) if field in ("body", "title") else f"{field}::VARCHAR"
         parts.append(f"coalesce(strlen({text})::VARCHAR || ':' || {text} || ';', 'null;')")
     return f"sha256({' || '.join(parts)})"
+
+
+def _nfc(field: str) -> str:
+    """SQL for NFC of `field`, part by part: DuckDB 1.5's nfc_normalize ends at the first NUL."""
+    parts = f"list_transform(string_split({field}, chr(0)), lambda part: nfc_normalize(part))"
+    return (
+        f"CASE WHEN contains({field}, chr(0)) THEN array_to_string({parts}, chr(0))"
+        f" ELSE nfc_normalize({field}) END"
+    )
+
+
+def is_blank(field: str) -> str:
+    """SQL that is true where `field` is null or nothing but white space of any kind."""
+    return f"NOT regexp_matches(coalesce({field}, ''), '[^\\s\\p{{Z}}]')"
 
 
 def sql_text(text: str) -> str:

@@ -75,11 +75,13 @@ def load_day(
     ).append(pa.field("segment", pa.string()))
     connection.register("landed", pa.RecordBatchReader.from_batches(arrived_schema, batches))
     columns = ", ".join(
-        c.name for c in RAW_FEEDBACK.columns if c.name not in ("version_at", "is_current")
+        c.name
+        for c in RAW_FEEDBACK.columns
+        if c.name not in ("stated_posted_at", "version_at", "is_current")
     )
     connection.execute(
-        f"CREATE TEMP TABLE arrived AS SELECT {columns}, {_observed_json()} AS observed,"
-        " row_number() OVER () AS arrival FROM landed"
+        f"CREATE TEMP TABLE arrived AS SELECT {columns}, posted_at AS stated_posted_at,"
+        f" {_observed_json('posted_at')} AS observed, row_number() OVER () AS arrival FROM landed"
     )
     # Two steps: the days from two narrow columns first, then all columns of those days only.
     known_days = [
@@ -91,7 +93,8 @@ def load_day(
     ]
     window, bounds = _window(known_days or [day])
     connection.execute(
-        f"CREATE TEMP TABLE known AS SELECT {columns}, {_observed_json()} AS observed, 0 AS arrival"
+        f"CREATE TEMP TABLE known AS SELECT {columns}, stated_posted_at,"
+        f" {_observed_json('stated_posted_at')} AS observed, 0 AS arrival"
         f" FROM {RAW_FEEDBACK.name} WHERE {window}"
         " AND feedback_id IN (SELECT feedback_id FROM arrived)",
         bounds,
@@ -111,6 +114,7 @@ def load_day(
         delete_where="t.feedback_id IN (SELECT feedback_id FROM arrived)",
         within=window,
         parameters=bounds,
+        day=day,
     )
     write = transaction.seal_day(RAW_FEEDBACK, day, counts, {}).with_numbers(**fates)
     nothing = MergeCounts(0, 0, 0, 0)
@@ -146,8 +150,10 @@ def load_quarantine(
     return counts, transaction.audit_all(QUARANTINED_FEEDBACK)
 
 
-def _observed_json() -> str:
-    fields = ", ".join(f"'{name}': {name}" for name in OBSERVED_FIELDS)
+def _observed_json(stated_posted_at: str) -> str:
+    """SQL for the canonical JSON of a record; `stated_posted_at`: the column with its own date."""
+    columns = {name: name for name in OBSERVED_FIELDS} | {"posted_at": stated_posted_at}
+    fields = ", ".join(f"'{name}': {column}" for name, column in columns.items())
     return f"to_json({{{fields}}})::VARCHAR"
 
 
@@ -159,7 +165,8 @@ def _resolve_sql() -> str:
     2. A deletion wins for ever, and leaves one empty row.
     3. The current version is the one with the greatest (edited_at, observed_at, content_hash),
        where an edit time beats none.
-    4. All versions of a post stand on the day of its current one.
+    4. All versions of a post stand on the day of its current one; what each of them stated
+       is kept in `stated_posted_at`, for the case that it becomes the current one again.
     """
     landed = [
         c.name
@@ -177,14 +184,15 @@ def _resolve_sql() -> str:
     -- Narrow columns first: sorting whole rows cost ten times as much.
     CREATE TEMP TABLE judged AS
     WITH versions AS (
-        SELECT candidate, feedback_id, content_hash, is_deleted, edited_at, observed_at, posted_at
+        SELECT candidate, feedback_id, content_hash, is_deleted, edited_at, observed_at,
+            stated_posted_at
         FROM candidates
         QUALIFY row_number() OVER (PARTITION BY feedback_id, content_hash
             ORDER BY observed_at DESC, observed, collected_at, segment) = 1
     )
     SELECT candidate, bool_or(is_deleted) OVER (PARTITION BY feedback_id) AS is_gone,
         row_number() OVER newest_first = 1 AS is_current,
-        first_value(posted_at) OVER newest_first AS post_posted_at
+        first_value(stated_posted_at) OVER newest_first AS post_posted_at
     FROM versions
     WINDOW newest_first AS (PARTITION BY feedback_id ORDER BY is_deleted DESC,
         edited_at DESC NULLS LAST, observed_at DESC, content_hash DESC);
@@ -210,11 +218,13 @@ def _record_fates(
         """
         CREATE TEMP TABLE fates AS
         SELECT a.segment, CASE
+            WHEN r.feedback_id IS NULL THEN 'unchanged'  -- the post is deleted, and stays so
             WHEN k.feedback_id IS NULL AND a.arrival = min(a.arrival) OVER same THEN 'inserted'
             WHEN a.observed = coalesce(k.observed, first_value(a.observed) OVER (
                 PARTITION BY a.feedback_id, a.content_hash ORDER BY a.arrival)) THEN 'unchanged'
             ELSE 'merged' END AS fate
         FROM arrived a LEFT JOIN known k USING (feedback_id, content_hash)
+        LEFT JOIN resolved r USING (feedback_id, content_hash)
         WINDOW same AS (PARTITION BY a.feedback_id, a.content_hash)
         """
     )

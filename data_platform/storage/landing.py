@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import file_digest
+from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ STAGING = ".staging"
 FOLDER_COLUMN = "landing_folder"
 ROWS_PER_GROUP = 20_000
 OPEN_FILES = 64
+DAYS_PER_DELIVERY = 1_000_000  # Arrow's own limit of 1024 is three years of posts in one batch
 COLLECTED_AT_FORMAT = "%Y%m%dT%H%M%S%fZ"
 
 
@@ -137,28 +139,37 @@ class SegmentWriter:
             existing_data_behavior="overwrite_or_ignore",
             use_threads=False,
             max_open_files=OPEN_FILES,
+            max_partitions=DAYS_PER_DELIVERY,
             min_rows_per_group=ROWS_PER_GROUP // 4,
             max_rows_per_group=ROWS_PER_GROUP,
         )
 
     def publish(self, collected_at: datetime) -> list[Segment]:
-        """Move what was written to its place, durably; the same content keeps the name it has."""
+        """Move what was written to its place, durably; the same content keeps the name it has.
+
+        A delivery that says the same twice can hold two equal files; the second is numbered.
+        """
         stamp = collected_at.strftime(COLLECTED_AT_FORMAT)
-        published = []
+        published: dict[str, Segment] = {}
         for staged in sorted(self._folder.rglob("*.parquet")):
             target_folder = self._root / self._feed / staged.parent.name
             target_folder.mkdir(parents=True, exist_ok=True)
             with staged.open("rb") as stream:
                 content_hash = file_digest(stream, "sha256").hexdigest()[:16]
                 os.fsync(stream.fileno())
-            same = sorted(target_folder.glob(f"*-{content_hash}.parquet"))
-            target = same[0] if same else target_folder / f"{stamp}-{content_hash}.parquet"
             rows = pq.read_metadata(staged).num_rows
+            for number in count(1):
+                name = content_hash if number == 1 else f"{content_hash}-{number}"
+                same = sorted(target_folder.glob(f"*-{name}.parquet"))
+                target = same[0] if same else target_folder / f"{stamp}-{name}.parquet"
+                path = f"{self._feed}/{target_folder.name}/{target.name}"
+                if path not in published:
+                    break
             if not same:
                 staged.replace(target)
                 _sync_folder(target_folder)
-            published.append(Segment(f"{self._feed}/{target_folder.name}/{target.name}", rows))
-        return published
+            published[path] = Segment(path, rows)
+        return list(published.values())
 
 
 def _sync_folder(folder: Path) -> None:

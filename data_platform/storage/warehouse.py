@@ -144,6 +144,7 @@ class Transaction:
         delete_where: str | None,
         within: str = "TRUE",
         parameters: Sequence[object] = (),
+        day: date | None = None,
     ) -> MergeCounts:
         """Make the rows of `table` in the scope equal to `incoming`; rows already equal stay untouched.
 
@@ -154,6 +155,11 @@ class Transaction:
             within: SQL over alias `t` that every existing row with an incoming key matches; it
                 bounds the part of the table that is read.
             parameters: values for the `?` in `within`.
+            day: named in the error; nothing else depends on it.
+
+        Raises:
+            RuleViolationError: a key stands twice in `incoming` (MERGE would keep any of its
+                rows), or a required column is null.
         """
         if isinstance(incoming, pa.Table):
             self.connection.register(
@@ -162,7 +168,7 @@ class Transaction:
             incoming = "arrow_incoming"
         names = table.column_names
         values = [name for name in names if name not in table.key]
-        source_count = self.count(f"SELECT count(*) FROM {incoming}")
+        source_count = self._audit_incoming(table, incoming, day)
         differs = " OR ".join(f"t.{n} IS DISTINCT FROM s.{n}" for n in values) or "FALSE"
         clauses = [
             f"MERGE INTO {table.name} t USING (SELECT {', '.join(names)} FROM {incoming}) s",
@@ -213,7 +219,9 @@ class Transaction:
             f"SELECT {table.key[0]} FROM {incoming} t WHERE NOT ({where})",
             parameters,
         )
-        return self.merge(table, incoming, delete_where="TRUE", within=where, parameters=parameters)
+        return self.merge(
+            table, incoming, delete_where="TRUE", within=where, parameters=parameters, day=day
+        )
 
     def seal_day(
         self, table: Table, day: date, counts: MergeCounts, made_from: Mapping[str, str]
@@ -316,8 +324,7 @@ class Transaction:
             ("required_fields_are_present", " AND ".join(f"{n} IS NOT NULL" for n in required)),
             *((rule.name, rule.holds) for rule in table.row_rules),
         ]
-        key = ", ".join(table.key)
-        evidence_key = " || ' / ' || ".join(f"coalesce({k}::VARCHAR, 'null')" for k in table.key)
+        evidence_key = _key_evidence(table)
         selects = ["count(*)"]
         for _, holds in predicates:
             selects.append(f"count(*) FILTER (NOT coalesce({holds}, FALSE))")
@@ -332,14 +339,37 @@ class Transaction:
             violations, example = row[1 + 2 * position], row[2 + 2 * position]
             if violations:
                 raise RuleViolationError(table.name, day_text, name, violations, str(example)[:200])
+        self._require_unique(table, day_text, rows, parameters)
+        return tuple(RuleResult(name, text, row_count) for name, text in table_rules(table).items())
+
+    def _audit_incoming(self, table: Table, incoming: str, day: date | None) -> int:
+        """Refuse rows that a merge would not refuse as a rule; return their number."""
+        day_text = day.isoformat() if day else None
+        some_null = " OR ".join(f"{c.name} IS NULL" for c in table.columns if c.required)
+        row = self.connection.execute(
+            f"SELECT count(*), count(*) FILTER ({some_null}),"
+            f" min({_key_evidence(table)}) FILTER ({some_null}) FROM {incoming}"
+        ).fetchone()
+        row_count, null_count, example = row or (0, 0, "")
+        if null_count:
+            raise RuleViolationError(
+                table.name, day_text, "required_fields_are_present", null_count, example[:200]
+            )
+        self._require_unique(table, day_text, incoming, [])
+        return int(row_count)
+
+    def _require_unique(
+        self, table: Table, day_text: str | None, rows: str, parameters: Sequence[object]
+    ) -> None:
         twice = self.connection.execute(
-            f"SELECT {evidence_key} FROM {rows} GROUP BY {key} HAVING count(*) > 1", parameters
+            f"SELECT {_key_evidence(table)} FROM {rows} GROUP BY {', '.join(table.key)}"
+            " HAVING count(*) > 1",
+            list(parameters),
         ).fetchall()
         if twice:
             raise RuleViolationError(
                 table.name, day_text, "key_is_unique", len(twice), str(twice[0][0])[:200]
             )
-        return tuple(RuleResult(name, text, row_count) for name, text in table_rules(table).items())
 
     def _audit_schema(self, table: Table, day_text: str | None) -> None:
         found = self.connection.execute(
@@ -353,6 +383,11 @@ class Transaction:
             raise RuleViolationError(
                 table.name, day_text, "schema_is_as_declared", len(wrong), str(wrong[:1])
             )
+
+
+def _key_evidence(table: Table) -> str:
+    """SQL for a row's key as one text, which names it to a person."""
+    return " || ' / ' || ".join(f"coalesce({k}::VARCHAR, 'null')" for k in table.key)
 
 
 def table_rules(table: Table) -> dict[str, str]:

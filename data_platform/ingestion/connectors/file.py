@@ -79,8 +79,10 @@ class FileConnector:
         Raises:
             PermanentSourceError: the path names no file and no folder.
         """
-        pattern = self.base / Path(self.feed.path).expanduser()
-        folder = next(p for p in (pattern, *pattern.parents) if not WILDCARDS & set(str(p)))
+        path = Path(self.feed.path).expanduser()
+        pattern = self.base / path
+        # Wildcards stand in the configured path; a bracket in the project's own path is none.
+        folder = next(self.base / p for p in (path, *path.parents) if not WILDCARDS & set(str(p)))
         if not folder.exists():
             message = (
                 f"feed {self.feed.name}: {folder} does not exist;"
@@ -95,7 +97,8 @@ class FileConnector:
             paths = [folder]
         found = []
         for path in paths:
-            if path.is_file() and not path.name.startswith("."):
+            below = path.relative_to(folder).parts if path != folder else (path.name,)
+            if path.is_file() and not any(part.startswith(".") for part in below):
                 stat = path.stat()
                 modified_at = EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
                 found.append(SourceFile(path, stat.st_size, modified_at))
@@ -140,6 +143,9 @@ class FileConnector:
             header = _csv_header(stream, self.feed.delimiter)
         self._require_columns(path, header)
         with _open(path) as stream:
+            if not _has_rows(stream):
+                return
+        with _open(path) as stream:
             batches = pa_csv.open_csv(
                 stream,
                 read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
@@ -172,7 +178,7 @@ class FileConnector:
 
     def _ndjson(self, path: Path) -> Iterator[Page]:
         needed = [self.feed.fields[f] for f in ("source_id", "posted_at") if f in self.feed.fields]
-        seen: set[str] = set()
+        names_found: set[str] = set()
         row_count = 0
         with _open(path) as stream:
             for lines in _line_batches(stream):
@@ -187,8 +193,12 @@ class FileConnector:
                         continue
                     try:
                         value = _JSON.decode(line.decode("utf-8"))
+                        if b"\\ud" in line.lower():  # half a surrogate pair is no text: raises
+                            json.dumps(value, ensure_ascii=False).encode("utf-8")
                     except (ValueError, RecursionError) as error:
-                        reason = "not UTF-8 text" if isinstance(error, UnicodeError) else NO_OBJECT
+                        reason = (
+                            "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else NO_OBJECT
+                        )
                         broken.append(BrokenRecord(row_number, reason, _readable(line)))
                         continue
                     if not isinstance(value, dict):
@@ -202,13 +212,11 @@ class FileConnector:
                     name: pa.chunked_array([_json_text([value.get(name) for value in objects])])
                     for name in self._columns
                 }
-                seen |= {n for n, column in columns.items() if column.null_count < len(objects)}
+                names_found.update(*objects)
                 records = self._records(columns, pa.array(numbers, pa.int64()))
                 yield Page(records, pa.table({"line": pa.array(kept, pa.string())}), tuple(broken))
-                if any(name not in seen for name in needed) and objects:
-                    seen |= {name for value in objects[:100] for name in value} - set(needed)
-        if row_count and any(name not in seen for name in needed):
-            self._require_columns(path, sorted(seen), needed)
+        if names_found:
+            self._require_columns(path, sorted(names_found), needed)
 
     def _parquet(self, path: Path) -> Iterator[Page]:
         with _open(path) as stream:
@@ -305,8 +313,13 @@ def format_of(path: Path) -> str | None:
 
 
 def _csv_header(stream: BinaryIO, delimiter: str) -> list[str]:
-    lines = io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")
-    return next(csv.reader(lines, delimiter=delimiter), [])
+    with io.TextIOWrapper(stream, "utf-8", errors="replace", newline="") as lines:
+        return next(csv.reader(lines, delimiter=delimiter), [])
+
+
+def _has_rows(stream: BinaryIO) -> bool:
+    """False for a header without the line end that Arrow needs to see a file without rows."""
+    return any(b"\n" in block or b"\r" in block for block in iter(lambda: stream.read(65_536), b""))
 
 
 def _is_gzip(path: Path) -> bool:
@@ -341,12 +354,7 @@ def _json_text(values: list[object]) -> pa.Array:
         else json.dumps(value, ensure_ascii=False, sort_keys=True)
         for value in values
     ]
-    try:
-        return pa.array(texts, pa.string())
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
-        return pa.array(
-            [text and text.encode(errors="replace").decode() for text in texts], pa.string()
-        )
+    return pa.array(texts, pa.string())
 
 
 def _readable(line: bytes) -> str:
@@ -362,8 +370,9 @@ def _utf8(table: pa.Table, numbers: Sequence[int]) -> tuple[pa.Table, list[Broke
         pass  # row by row, to find which: such blocks are rare
     good: list[int] = []
     broken: list[BrokenRecord] = []
-    for index, row in enumerate(table.to_pylist()):
-        joined = b",".join(value or b"" for value in row.values())
+    # by column, not as dicts: two columns may have one name
+    for index, row in enumerate(zip(*(c.to_pylist() for c in table.columns), strict=True)):
+        joined = b",".join(value or b"" for value in row)
         try:
             joined.decode("utf-8")
         except UnicodeDecodeError:

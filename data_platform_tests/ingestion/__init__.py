@@ -1,0 +1,1 @@
+"""Tests of ingestion: the post contract, collecting, the ledger and raw_feedback."""

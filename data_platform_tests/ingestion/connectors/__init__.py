@@ -1,0 +1,1 @@
+"""Tests of the connectors, each against files as they are found in the wild."""

@@ -1,0 +1,1 @@
+"""Tests of the storage layer: the warehouse file and the landing zone."""
