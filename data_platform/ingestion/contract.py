@@ -263,9 +263,7 @@ class PostContract:
         read = f"CAST({self._read_time(field)} AS TIMESTAMPTZ)"
         window = f"TIMESTAMPTZ {sql_text(FIRST_TIME)} AND TIMESTAMPTZ {sql_text(LAST_TIME)}"
         # A date has a digit: DuckDB also reads the words 'epoch' and 'infinity'.
-        return (
-            f"CASE WHEN regexp_matches({field}, '[0-9]') AND {read} BETWEEN {window} THEN {read} END"
-        )
+        return f"CASE WHEN regexp_matches({field}, '[0-9]') AND {read} BETWEEN {window} THEN {read} END"
 
     def _read_time(self, field: str) -> str:
         pattern = self.feed.posted_at_format

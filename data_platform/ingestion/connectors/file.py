@@ -80,9 +80,7 @@ class FileConnector:
         path = Path(self.feed.path).expanduser()
         pattern = self.base / path
         # Wildcards stand in the configured path; a bracket in the project's own path is none.
-        folder = next(
-            self.base / p for p in (path, *path.parents) if not WILDCARDS & set(str(p))
-        )
+        folder = next(self.base / p for p in (path, *path.parents) if not WILDCARDS & set(str(p)))
         if not folder.exists():
             message = (
                 f"feed {self.feed.name}: {folder} does not exist;"
