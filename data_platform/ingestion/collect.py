@@ -142,7 +142,10 @@ def _land_file(
             table = table.append_column(FOLDER_COLUMN, pa.repeat(pa.scalar(QUARANTINE), len(table)))
             writer.write(iter(table.to_batches()), REFUSED_SCHEMA)
         landed_at = datetime.now(UTC)
+        unfinished = ledger.begin(feed, content, landed_at)
         segments = writer.publish(landed_at)
+    kept = {segment.path for segment in segments}
+    landing.remove(path for path in landing.collected(feed, unfinished) if path not in kept)
     replaced = ledger.record(
         delivery_id=delivery_id,
         feed=feed,

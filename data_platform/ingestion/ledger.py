@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS files (
     feed TEXT NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL,
     modified_at TEXT NOT NULL, content_sha256 TEXT NOT NULL, PRIMARY KEY (feed, path)
 );
+CREATE TABLE IF NOT EXISTS publications (
+    feed TEXT NOT NULL, content_sha256 TEXT NOT NULL, collected_at TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS collections (
     feed TEXT PRIMARY KEY, finished_at TEXT NOT NULL, error TEXT
 );
@@ -87,6 +90,23 @@ class Ledger:
                 (feed, path, size_bytes, modified_at.isoformat(), content),
             )
 
+    def begin(self, feed: str, content: str, collected_at: datetime) -> list[datetime]:
+        """Note that segments are about to be published; return earlier times that never ended.
+
+        A run that is killed between publishing and `record` leaves segments that the ledger does
+        not know; the next reading of the same content takes their place.
+        """
+        with self._open() as db:
+            unfinished = db.execute(
+                "SELECT collected_at FROM publications WHERE feed = ? AND content_sha256 = ?",
+                (feed, content),
+            ).fetchall()
+            db.execute(
+                "INSERT INTO publications VALUES (?, ?, ?)",
+                (feed, content, collected_at.isoformat()),
+            )
+        return [datetime.fromisoformat(row[0]) for row in unfinished]
+
     def record(
         self,
         *,
@@ -126,6 +146,9 @@ class Ledger:
                     read_count,
                     refused_count,
                 ),
+            )
+            db.execute(
+                "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, content)
             )
             db.execute("DELETE FROM delivery_segments WHERE delivery_id = ?", (delivery_id,))
             db.executemany(

@@ -71,6 +71,16 @@ class LandingZone:
             for path in sorted((self.root / feed / folder).glob("*.parquet"))
         ]
 
+    def collected(self, feed: str, times: Iterable[datetime]) -> list[str]:
+        """Return the paths of the segments of `feed` that were published at these times."""
+        return [
+            str(path.relative_to(self.root))
+            for collected_at in times
+            for path in sorted(
+                (self.root / feed).glob(f"*/{collected_at.strftime(COLLECTED_AT_FORMAT)}-*.parquet")
+            )
+        ]
+
     def days(self, feed: str) -> list[date]:
         """Return the days for which `feed` has segments, in order."""
         folders = (self.root / feed).glob("[0-9]*-[0-9]*-[0-9]*")

@@ -368,7 +368,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     rows=st.lists(st.fixed_dictionaries(dict.fromkeys(CONTRACT_FIELDS, TEXTS)), max_size=20),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "Pacific/Apia"]),

@@ -329,7 +329,7 @@ BACK_TO_UNEDITED = [
 ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(two_ways())
 @example(
     ([[p] for p in BACK_TO_UNEDITED], [[BACK_TO_UNEDITED[2]], BACK_TO_UNEDITED[:2]]),

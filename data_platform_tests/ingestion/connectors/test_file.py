@@ -150,11 +150,10 @@ def test_a_mapped_column_that_stands_twice_is_refused(read):
 def test_a_csv_of_several_blocks_keeps_numbers_and_quoted_lines(read):
     """Row numbers and broken rows must hold over the 16 MB blocks in which a file is read."""
     filler = b"line\n" * 2_000
-    rows = []
-    for number in range(1, 5_001):
-        rows.append(
-            b"%d,a\n" % number if number % 1_000 == 0 else b'%d,a,"%s"\n' % (number, filler)
-        )
+    rows = [
+        b"%d,a\n" % number if number % 1_000 == 0 else b'%d,a,"%s"\n' % (number, filler)
+        for number in range(1, 5_001)
+    ]
     content = HEADER + b"".join(rows)
     assert len(content) > 2 * BLOCK_BYTES
     pages = read("a.csv", content)
@@ -278,7 +277,7 @@ def parquet(**columns: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-NOON = datetime(2024, 1, 1, 12)
+NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 (a Parquet timestamp without a zone)
 
 
 @pytest.mark.parametrize(

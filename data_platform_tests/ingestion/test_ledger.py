@@ -1,0 +1,117 @@
+"""The collection ledger: what was landed, what replaced it, and what a killed run left open."""
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from data_platform.ingestion.ledger import FeedLedger, Ledger
+from data_platform.storage.landing import Segment
+
+NOW = datetime(2024, 4, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(home):
+    return Ledger(home / "deep" / "ledger.sqlite")
+
+
+def record(ledger: Ledger, delivery_id: str, *segments: str, **changes: Any) -> list[str]:
+    told = {"feed": "shop", "content": "c1", "reading": "r1", "file": "a.csv"}
+    counts = {"read_count": 10, "refused_count": 1, "landed_at": NOW}
+    found = [Segment(path, 5) for path in segments]
+    return ledger.record(delivery_id=delivery_id, segments=found, **{**told, **counts, **changes})
+
+
+def test_a_feed_that_was_never_collected_has_zeros(ledger):
+    assert ledger.feed("shop") == FeedLedger("shop", 0, 0, 0, None, None)
+    assert not ledger.is_landed("d1")
+    assert ledger.replaced_segments("shop") == []
+
+
+def test_recorded_deliveries_add_up_for_their_feed(ledger):
+    record(ledger, "d1", "shop/a")
+    record(ledger, "d2", "shop/b", content="c2", read_count=5, refused_count=0)
+    record(ledger, "d3", "other/c", feed="other", content="c3")
+    ledger.finish("shop", NOW, None)
+    assert ledger.feed("shop") == FeedLedger("shop", 2, 15, 1, NOW, None)
+    assert ledger.is_landed("d1")
+    assert ledger.feed("other").read_count == 10
+
+
+def test_a_delivery_recorded_twice_counts_once(ledger):
+    for _ in range(2):
+        assert record(ledger, "d1", "shop/a") == []
+    assert ledger.feed("shop").read_count == 10
+
+
+def test_a_newer_reading_replaces_the_older_one_and_names_its_segments(ledger):
+    record(ledger, "d1", "shop/a", "shop/same")
+    assert record(ledger, "d2", "shop/b", "shop/same", reading="r2") == ["shop/a"]
+    assert not ledger.is_landed("d1")
+    assert ledger.is_landed("d2")
+    assert ledger.replaced_segments("shop") == ["shop/a"]
+    assert ledger.feed("shop").delivery_count == 1
+
+
+def test_a_reading_can_be_taken_back(ledger):
+    record(ledger, "d1", "shop/a")
+    record(ledger, "d2", "shop/b", reading="r2")
+    assert record(ledger, "d1", "shop/a2") == ["shop/b"]
+    assert ledger.is_landed("d1")
+    assert not ledger.is_landed("d2")
+    assert ledger.replaced_segments("shop") == ["shop/b"]
+
+
+def test_the_same_content_in_another_feed_is_another_delivery(ledger):
+    record(ledger, "d1", "shop/a")
+    assert record(ledger, "d2", "other/a", feed="other") == []
+    assert ledger.is_landed("d1")
+
+
+def test_a_file_is_known_by_feed_path_size_and_time(ledger):
+    ledger.see_file("shop", "/a", 3, NOW, "c1")
+    assert ledger.known_content("shop", "/a", 3, NOW) == "c1"
+    for other in (("x", "/a", 3, NOW), ("shop", "/b", 3, NOW), ("shop", "/a", 4, NOW)):
+        assert ledger.known_content(*other) is None
+    assert ledger.known_content("shop", "/a", 3, NOW + timedelta(microseconds=1)) is None
+    ledger.see_file("shop", "/a", 3, NOW, "c2")
+    assert ledger.known_content("shop", "/a", 3, NOW) == "c2"
+
+
+def test_a_publication_that_was_not_recorded_is_told_to_the_next_one(ledger):
+    assert ledger.begin("shop", "c1", NOW) == []
+    assert ledger.begin("shop", "c2", NOW) == []
+    later = NOW + timedelta(hours=1)
+    assert ledger.begin("shop", "c1", later) == [NOW]
+    record(ledger, "d1", "shop/a")
+    assert ledger.begin("shop", "c1", later + timedelta(hours=1)) == []
+
+
+def test_the_end_of_a_collection_and_its_error_are_kept_until_the_next(ledger):
+    ledger.finish("shop", NOW, "no such folder")
+    assert ledger.feed("shop").error == "no such folder"
+    ledger.finish("shop", NOW + timedelta(hours=1), None)
+    found = ledger.feed("shop")
+    assert (found.finished_at, found.error) == (NOW + timedelta(hours=1), None)
+
+
+def test_a_record_that_fails_leaves_the_ledger_as_it_was(ledger):
+    record(ledger, "d1", "shop/a")
+    with pytest.raises(sqlite3.IntegrityError):
+        record(ledger, "d2", "shop/b", "shop/b", reading="r2")
+    assert ledger.is_landed("d1")
+    assert ledger.replaced_segments("shop") == []
+
+
+def test_no_file_handle_stays_open(ledger):
+    def handles() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (counts, no paths)
+
+    record(ledger, "d1", "shop/a")
+    before = handles()
+    for _ in range(20):
+        ledger.is_landed("d1")
+    assert handles() <= before
