@@ -28,8 +28,9 @@ run: install
 ui: install
 	@DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
+# In memory where there is such a folder: half of the time goes into flushing small files.
 test: install
-	@$(BIN)/python -m pytest
+	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; $(BIN)/python -m pytest
 
 check: install
 	@$(BIN)/ruff format --check .

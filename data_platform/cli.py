@@ -130,6 +130,7 @@ def run(as_json: bool) -> None:
         refresher.complete_history(warehouse)
         refresher.collect([feed.name for feed in settings.feeds], [], outcome)
         refresher.refresh(staleness.stale_days(warehouse), outcome)
+        refresher.refresh_moved(staleness, warehouse, [], outcome)
         refresher.publish(outcome)
     _finish(settings, outcome, time.monotonic() - started, as_json)
 
@@ -156,13 +157,15 @@ def backfill(
     settings = load_settings()
     days = _range(settings, first.date(), last.date())
     names = [settings.feed(feed_name).name] if feed_name else [f.name for f in settings.feeds]
-    with _refresher(settings) as (refresher, outcome, _, _):
+    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+        outdated_before = staleness.outdated_days(warehouse)
         refresher.collect(names, days, outcome)
         if newest_first:
             for day in reversed(days):
                 refresher.refresh([day], outcome)
         else:
             refresher.refresh(days, outcome)
+        refresher.refresh_moved(staleness, warehouse, outdated_before, outcome)
         refresher.publish(outcome)
     _finish(settings, outcome, time.monotonic() - started, as_json)
 
@@ -182,9 +185,7 @@ def status(as_json: bool) -> None:
     for name, entry in overview["tables"].items():
         tables.add_row(name, str(entry["rows"]), str(entry["days"] or ""))
     out.print(tables)
-    feeds = RichTable(
-        "feed", "deliveries", "read", "in quarantine", "last collected", "error", box=None
-    )
+    feeds = RichTable("feed", "deliveries", "read", "in quarantine", "last collected", box=None)
     for entry in overview["feeds"]:
         feeds.add_row(
             entry["feed"],
@@ -192,9 +193,12 @@ def status(as_json: bool) -> None:
             str(entry["read_count"]),
             str(entry["quarantined_count"]),
             str(entry["last_collected_at"] or "never")[:19],
-            escape(_printable(entry["last_error"] or "")),
         )
     out.print(feeds)
+    for entry in overview["feeds"]:
+        if entry["last_error"]:
+            error = escape(_printable(entry["last_error"], 2000))
+            out.print(f"[red]Feed {entry['feed']}:[/red] {error}")
     stale = overview["stale_days"]
     out.print(
         f"Out of date: {len(stale)} day(s){' — data-platform run brings them up to date' if stale else ''}"
@@ -272,7 +276,6 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
         TextColumn("{task.description:<20}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("days"),
         TimeElapsedColumn(),
     )
     tasks: dict[str, Any] = {}

@@ -49,7 +49,7 @@ def build_definitions(
         ]
     return dg.Definitions(
         assets=assets,
-        jobs=platform_jobs(assets, partitions),
+        jobs=platform_jobs(assets),
         resources={
             "warehouse": WarehouseResource(database=str(settings.warehouse_path)),
             **(resources or {}),

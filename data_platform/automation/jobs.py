@@ -8,9 +8,7 @@ REFRESH_JOB = "refresh_job"
 PUBLISH_JOB = "publish_job"
 
 
-def platform_jobs(
-    assets: list[dg.AssetsDefinition], partitions: dg.PartitionsDefinition[str]
-) -> list[Any]:
+def platform_jobs(assets: list[dg.AssetsDefinition]) -> list[Any]:
     """Return the jobs over `assets` (Dagster does not export the type of an unresolved job).
 
     refresh_job takes days from collection to daily_sentiment; publish_job brings the tables of
@@ -22,7 +20,6 @@ def platform_jobs(
         dg.define_asset_job(
             REFRESH_JOB,
             selection=dg.AssetSelection.assets(*daily),
-            partitions_def=partitions,
             description="Collect and refresh the chosen days, from the feeds to daily_sentiment.",
         ),
         dg.define_asset_job(

@@ -54,7 +54,10 @@ def read_digests(warehouse: Warehouse) -> dict[str, str]:
 
 
 def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
-    """Return rows and days per table, feeds, stale days and alerts, ready for JSON."""
+    """Return rows and days per table, feeds, stale days and open alerts, ready for JSON.
+
+    An alert about a table's day is over when that day was written after it.
+    """
     tables: dict[str, dict[str, int | None]] = {}
     with warehouse.transaction() as transaction:
         for table in STAGE_TABLES:
@@ -70,7 +73,11 @@ def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
                 "SELECT feed, count(*) FROM quarantined_feedback GROUP BY feed"
             ).fetchall()
         )
-        alerts = transaction.arrow("SELECT * FROM alerts ORDER BY raised_at DESC LIMIT 20")
+        alerts = transaction.arrow(
+            "SELECT a.* FROM alerts a LEFT JOIN day_versions v ON v.table_name = a.subject"
+            " AND v.day = a.day WHERE v.refreshed_at IS NULL OR v.refreshed_at < a.raised_at"
+            " ORDER BY a.raised_at DESC LIMIT 20"
+        )
     feeds = [
         {
             "feed": ledger.feed,

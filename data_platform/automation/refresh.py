@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from data_platform.automation.jobs import PUBLISH_JOB, REFRESH_JOB
+from data_platform.automation.staleness import Staleness
 from data_platform.ingestion.assets import feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
@@ -87,9 +88,11 @@ class Refresher:
 
     def collect(self, feeds: Sequence[str], days: Sequence[date], outcome: RefreshOutcome) -> None:
         """Collect each feed by itself, so that one that fails does not hold up the others."""
-        for feed in feeds:
+        for number, feed in enumerate(feeds, start=1):
+            self._handler.progress("collecting", number - 1, len(feeds))
             for chunk in chunks(days or [utc_today()]):
                 self._run(REFRESH_JOB, outcome, chunk, [feed_key(feed)])
+            self._handler.progress("collecting", number, len(feeds))
 
     def refresh(self, days: Sequence[date], outcome: RefreshOutcome) -> None:
         """Refresh every table behind the feeds for `days`; a failed chunk does not stop the next."""
@@ -98,6 +101,22 @@ class Refresher:
         for chunk in chunks(days):
             self._run(REFRESH_JOB, outcome, chunk, keys)
             outcome.days += len(chunk)
+
+    def refresh_moved(
+        self,
+        staleness: Staleness,
+        warehouse: Warehouse,
+        besides: Sequence[date],
+        outcome: RefreshOutcome,
+    ) -> None:
+        """Refresh the days that loading other days changed: posts moved away from there.
+
+        Args:
+            besides: days to leave alone, because they were out of date before.
+        """
+        moved = set(staleness.outdated_days(warehouse)) - set(besides)
+        if moved and not outcome.failures:
+            self.refresh(sorted(moved), outcome)
 
     def publish(self, outcome: RefreshOutcome) -> None:
         """Bring quarantine, health, snapshot and report up to date."""
@@ -153,7 +172,7 @@ class _ProgressHandler(logging.Handler):
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
-        self._progress = progress
+        self.progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
@@ -161,7 +180,7 @@ class _ProgressHandler(logging.Handler):
         if len(words) > 3 and words[1].startswith("(") and words[2] == "of":
             number, total = words[1].lstrip("("), words[3].rstrip("):")
             if number.isdigit() and total.isdigit():
-                self._progress(str(meta.get("step_key", "")), int(number), int(total))
+                self.progress(str(meta.get("step_key", "")), int(number), int(total))
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -40,6 +40,11 @@ class Staleness:
         with warehouse.transaction() as transaction:
             return sorted(self._unloaded(transaction) | self._outdated(transaction))
 
+    def outdated_days(self, warehouse: Warehouse) -> list[date]:
+        """Return the open days whose loaded posts are newer than the tables made from them."""
+        with warehouse.transaction() as transaction:
+            return sorted(self._outdated(transaction))
+
     def _unloaded(self, transaction: Transaction) -> set[date]:
         """Days whose landing segments are not the loaded ones."""
         loaded: dict[date, set[str]] = {}

@@ -42,6 +42,8 @@ REFRESH_ATTEMPTS = 5
 # Files of this format are read by DuckDB 1.5 and 2.0; without it a 2.0 file does not open in 1.5.
 STORAGE_VERSION = "v1.5.0"
 DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+# DuckDB's default is four fifths of the machine; past this it works on disk.
+MEMORY_LIMIT = "1GB"
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
 
 
@@ -489,11 +491,15 @@ class Warehouse:
         raise InputMovedError(message)
 
     def raise_alert(self, kind: str, subject: str, day: date | None, evidence: str) -> bool:
-        """Add a row to `alerts`; False if the same trouble is already there."""
+        """Add a row to `alerts`; the same trouble again only renews its time, and returns False."""
         identity = json.dumps([kind, subject, day.isoformat() if day else None, evidence])
         alert_id = sha256(identity.encode()).hexdigest()
         with self.transaction() as transaction:
-            if transaction.count("SELECT count(*) FROM alerts WHERE alert_id = ?", [alert_id]):
+            again = transaction.connection.execute(
+                "UPDATE alerts SET raised_at = ? WHERE alert_id = ? RETURNING 1",
+                [datetime.now(UTC), alert_id],
+            ).fetchall()
+            if again:
                 return False
             transaction.connection.execute(
                 f"INSERT INTO {ALERTS.name} VALUES (?, ?, ?, ?, ?, ?)",
@@ -550,7 +556,11 @@ class Warehouse:
         while True:
             try:
                 connection = duckdb.connect(
-                    str(self.database), config={"storage_compatibility_version": STORAGE_VERSION}
+                    str(self.database),
+                    config={
+                        "storage_compatibility_version": STORAGE_VERSION,
+                        "memory_limit": MEMORY_LIMIT,
+                    },
                 )
             except duckdb.IOException as error:
                 if "lock" not in str(error).lower():
