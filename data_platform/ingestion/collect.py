@@ -102,6 +102,7 @@ def collect_files(
                     logger.warning("%s", error)
                     result.errors.append(str(error))
         ledger.finish(feed.name, datetime.now(UTC), "; ".join(result.errors) or None)
+        pa.default_memory_pool().release_unused()
         return result
     finally:
         lock.release()

@@ -43,7 +43,7 @@ REFRESH_ATTEMPTS = 5
 STORAGE_VERSION = "v1.5.0"
 DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 # DuckDB's default is four fifths of the machine; past this it works on disk.
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "768MB"
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
 
 

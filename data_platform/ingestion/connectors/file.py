@@ -22,7 +22,8 @@ from data_platform.errors import PermanentSourceError, TransientSourceError
 from data_platform.ingestion.connectors.pages import BrokenRecord, Page
 from data_platform.settings import FileFeed
 
-BLOCK_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 16 * 1024 * 1024  # a CSV record must fit into one
+LINE_BLOCK_BYTES = 4 * 1024 * 1024
 BATCH_ROWS = 50_000
 FORMAT_OF_SUFFIX = {
     ".csv": "csv",
@@ -336,9 +337,9 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _line_batches(stream: BinaryIO) -> Iterator[list[bytes]]:
-    """Yield the lines of `stream`, without their ends, in lists of some 16 MB."""
+    """Yield the lines of `stream`, without their ends, in lists of some 4 MB."""
     rest = b""
-    while block := stream.read(BLOCK_BYTES):
+    while block := stream.read(LINE_BLOCK_BYTES):
         *lines, rest = (rest + block).split(b"\n")
         if lines:
             yield lines

@@ -1,0 +1,1 @@
+"""Tests of marts, snapshot and report."""
