@@ -1,7 +1,7 @@
 """Refreshing from the command line: runs in this process, in chunks of days, recorded like every other run."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from data_platform.storage.warehouse import DayWrite, Warehouse
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+DATA_VERSION = "dagster/data_version"
 QUIET: dict[str, Any] = {"loggers": {"progress": {}}}
 
 Progress = Callable[[str, int, int], None]
@@ -66,7 +67,7 @@ class Refresher:
         self._handler = _ProgressHandler(progress)
 
     def complete_history(self, warehouse: Warehouse) -> int:
-        """Record days that are committed but not in the history; return how many table-days.
+        """Record days whose committed content is not the history's latest; return how many.
 
         A run that was killed between a commit and its end leaves such days, and so does a
         DAGSTER_HOME that was removed. The UI then shows what the warehouse holds.
@@ -75,12 +76,14 @@ class Refresher:
             versions = transaction.connection.execute(
                 "SELECT table_name, day, digest, row_count FROM day_versions"
             ).fetchall()
-        recorded: dict[str, set[str]] = {}
+        recorded: dict[str, Mapping[str, Mapping[str, str]]] = {}
         missing = 0
         for table, day, digest, row_count in versions:
             if table not in recorded:
-                recorded[table] = self._instance.get_materialized_partitions(dg.AssetKey(table))
-            if day.isoformat() not in recorded[table]:
+                recorded[table] = self._instance.event_log_storage.get_latest_tags_by_partition(
+                    dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+                )
+            if recorded[table].get(day.isoformat(), {}).get(DATA_VERSION) != digest:
                 found = DayWrite(table, day, row_count=row_count, digest=digest)
                 self._instance.report_runless_asset_event(day_materialization(found))
                 missing += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -525,6 +526,7 @@ class Warehouse:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.database.parent.mkdir(parents=True, exist_ok=True)
+        _warm_up()
         lock = filelock.FileLock(self.lock_path, mode=0o600)
         started = time.monotonic()
         patience = min(5.0, self.lock_timeout_seconds)
@@ -578,6 +580,13 @@ class Warehouse:
             else:
                 connection.execute("SET TimeZone = 'UTC'")
                 return connection
+
+
+@cache
+def _warm_up() -> None:
+    """Let DuckDB import what its first parameter needs (a second for pandas) outside of the lock."""
+    with duckdb.connect() as connection:
+        connection.execute("SELECT ?", [1])
 
 
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
