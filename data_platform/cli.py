@@ -173,14 +173,26 @@ def backfill(
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the state as JSON.")
 def status(as_json: bool) -> None:
-    """Show what is stored, what is out of date, and how each feed is doing."""
-    from data_platform.automation.overview import read_overview
+    """Show what is stored, what is out of date or wrong, and how feeds and automation are doing."""
+    from data_platform.automation.instance import open_instance
+    from data_platform.automation.overview import read_automation, read_overview
+    from data_platform.definitions import build_definitions
 
     settings = load_settings()
     overview = read_overview(_existing_warehouse(settings), _staleness(settings))
+    with open_instance(settings.dagster_home) as instance:
+        overview["automation"] = read_automation(instance, build_definitions(settings))
     if as_json:
         click.echo(json.dumps(overview, indent=2, default=str))
-        return
+    else:
+        _print_overview(overview)
+    errors = [alert for alert in overview["alerts"] if alert["severity"] == "error"]
+    errors += [c for c in overview["automation"]["failing_checks"] if not c["is_warning"]]
+    if errors or overview["gaps"] or any(entry["last_error"] for entry in overview["feeds"]):
+        sys.exit(DATA_NOT_WELL)
+
+
+def _print_overview(overview: dict[str, Any]) -> None:
     tables = RichTable("table", "rows", "days", box=None)
     for name, entry in overview["tables"].items():
         tables.add_row(name, str(entry["rows"]), str(entry["days"] or ""))
@@ -195,18 +207,35 @@ def status(as_json: bool) -> None:
             str(entry["last_collected_at"] or "never")[:19],
         )
     out.print(feeds)
+    stale = overview["stale_days"]
+    advice = " — data-platform run brings them up to date" if stale else ""
+    out.print(f"Out of date: {len(stale)} day(s){advice}")
+    daemon = overview["automation"]["daemon"]
+    last = str(daemon["last_heartbeat_at"] or "never")[:19]
+    out.print(
+        "Daemon: running; sensors refresh what changes"
+        if daemon["is_running"]
+        else f"Daemon: not running (last seen: {last}); nothing refreshes by itself. Start it: make ui"
+    )
+    for sensor in overview["automation"]["idle_sensors"]:
+        state = f"fails: {sensor['error']}" if sensor["is_on"] else "is off; turn it on in the UI"
+        out.print(f"[red]Sensor {sensor['name']}[/red] {escape(_printable(state))}")
     for entry in overview["feeds"]:
         if entry["last_error"]:
             error = escape(_printable(entry["last_error"], 2000))
             out.print(f"[red]Feed {entry['feed']}:[/red] {error}")
-    stale = overview["stale_days"]
-    out.print(
-        f"Out of date: {len(stale)} day(s){' — data-platform run brings them up to date' if stale else ''}"
-    )
+    for gap in overview["gaps"]:
+        where = escape(_printable(f"{gap['feed']}: {gap['subject']}"))
+        out.print(f"[red]Gap[/red] since {str(gap['since'])[:19]}, {where}")
+    for check in overview["automation"]["failing_checks"]:
+        color = "yellow" if check["is_warning"] else "red"
+        when = str(check["evaluated_at"])[:19]
+        out.print(f"[{color}]Check[/{color}] {check['asset']}: {check['check']} ({when})")
     for alert in overview["alerts"]:
-        out.print(f"[red]Alert[/red] {alert['kind']}: {escape(_printable(alert['evidence']))}")
-    if overview["alerts"] or any(entry["last_error"] for entry in overview["feeds"]):
-        sys.exit(DATA_NOT_WELL)
+        color = "yellow" if alert["severity"] == "warning" else "red"
+        about = " of ".join(str(part) for part in (alert["subject"], alert["day"]) if part)
+        line = f"{alert['kind']}: {about}: {alert['evidence']}"
+        out.print(f"[{color}]Alert[/{color}] {escape(_printable(line))}")
 
 
 @main.command()

@@ -6,8 +6,11 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.automation.jobs import platform_jobs
+from data_platform.automation.conditions import with_upkeep
+from data_platform.automation.jobs import COLLECT_JOB, platform_jobs
 from data_platform.automation.refresh import progress_logger
+from data_platform.automation.sensors import refreshing_sensors
+from data_platform.automation.watch import alert_sensor
 from data_platform.cleaning.assets import cleaning_assets
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.ingestion.assets import ingestion_assets
@@ -20,13 +23,14 @@ from data_platform.sentiment.scoring import Scoring
 from data_platform.sentiment.vader import VaderModel
 from data_platform.settings import Settings, load_settings
 from data_platform.storage.resources import WarehouseResource
+from data_platform.storage.warehouse import Warehouse
 from data_platform.warehouse.assets import warehouse_assets
 
 
 def build_definitions(
     settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Return all assets, checks, jobs and resources under `settings`.
+    """Return all assets, checks, jobs, sensors and resources under `settings`.
 
     Args:
         resources: replace resources of the same name, such as `warehouse`.
@@ -37,19 +41,30 @@ def build_definitions(
     with warnings.catch_warnings():
         # `backfill_policy` is beta in Dagster 1.13; chunks of days need it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = [
-            *ingestion_assets(feeds, partitions),
-            *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
-            *warehouse_assets(partitions),
-            *sentiment_assets(scoring_of(settings), partitions),
-            *monitoring_assets(feeds),
-            *reporting_assets(
-                partitions, settings.snapshot_path, settings.report_path, config.alerts.volume_ratio
-            ),
-        ]
+        assets = with_upkeep(
+            [
+                *ingestion_assets(feeds, partitions),
+                *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
+                *warehouse_assets(partitions),
+                *sentiment_assets(scoring_of(settings), partitions),
+                *monitoring_assets(feeds),
+                *reporting_assets(
+                    partitions,
+                    settings.snapshot_path,
+                    settings.report_path,
+                    config.alerts.volume_ratio,
+                ),
+            ]
+        )
+    jobs = platform_jobs(assets)
+    warehouse = Warehouse(settings.warehouse_path)
     return dg.Definitions(
         assets=assets,
-        jobs=platform_jobs(assets),
+        jobs=list(jobs.values()),
+        sensors=[
+            *refreshing_sensors(feeds, jobs[COLLECT_JOB]),
+            alert_sensor(feeds, warehouse, assets),
+        ],
         resources={
             "warehouse": WarehouseResource(database=str(settings.warehouse_path)),
             **(resources or {}),

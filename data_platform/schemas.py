@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CONTRACT_VERSION = "1"
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
@@ -559,16 +559,24 @@ SOURCE_HEALTH = Table(
 
 ALERTS = Table(
     name="alerts",
-    description="One row per thing that a person should know of.",
+    description="One row per trouble that a person should know of, from when it was seen to its end.",
     columns=(
-        Column("alert_id", "VARCHAR", "SHA-256 of what it is about; the same trouble once.", True),
+        Column("alert_id", "VARCHAR", "SHA-256 of kind, subject, day and raised_at.", True),
         Column("raised_at", "TIMESTAMPTZ", "When it was first seen.", True, is_volatile=True),
-        Column("kind", "VARCHAR", "What happened, such as 'rule_violation'.", True),
-        Column("subject", "VARCHAR", "Table, feed or sensor that it is about.", True),
-        Column("day", "DATE", "Partition that it is about; null if none."),
+        Column("last_seen_at", "TIMESTAMPTZ", "When it was last seen.", True, is_volatile=True),
+        Column("resolved_at", "TIMESTAMPTZ", "When it was over; null while it is open."),
+        Column(
+            "severity", "VARCHAR", "error, or warning where nothing is wrong but unusual.", True
+        ),
+        Column("kind", "VARCHAR", "What happened, such as 'check_failed' or 'open_gap'.", True),
+        Column("subject", "VARCHAR", "Table, check, feed, file, job or sensor it is about.", True),
+        Column("day", "DATE", "Partition that it is about; null if none or several."),
         Column("evidence", "VARCHAR", "Numbers and keys that show it; never feedback text.", True),
     ),
     key=("alert_id",),
+    row_rules=(
+        RowRule("severity_is_known", "severity IN ('error', 'warning')", "An error or a warning."),
+    ),
 )
 
 DAY_VERSIONS = Table(

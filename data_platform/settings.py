@@ -46,9 +46,24 @@ CONTRACT_FIELDS: tuple[str, ...] = get_args(ContractField)
 REQUIRED_FIELDS = ("source_id", "posted_at", "body")
 
 
-def _parse_interval(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,5}[smhd]", text):
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def interval(text: str) -> timedelta:
+    """Return the length of an interval that was written as in feedback.yaml, such as 5m."""
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
+
+
+def _check_interval(text: str) -> str:
+    if not re.fullmatch(r"\d{1,6}[smhd]", text):
         message = f"{text!r} is not an interval; write a number and s, m, h or d, such as 5m"
+        raise ValueError(message)
+    return text
+
+
+def _check_positive(text: str) -> str:
+    if not interval(text):
+        message = "it must be longer than 0"
         raise ValueError(message)
     return text
 
@@ -62,7 +77,7 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
-Interval = Annotated[str, AfterValidator(_parse_interval)]
+Interval = Annotated[str, AfterValidator(_check_interval)]
 TimeZoneName = Annotated[str, AfterValidator(_check_time_zone)]
 FeedName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
@@ -107,7 +122,14 @@ class FileFeed(_Strict):
     keep: tuple[str, ...] = Field(
         default=(), description="Further columns to keep in source_metadata (personal zone)."
     )
-    every: Interval = Field(default="1m", description="How often to look for new files.")
+    every: Annotated[Interval, AfterValidator(_check_positive)] = Field(
+        default="1m", description="How often the feed is looked at, at the latest."
+    )
+    settle: Interval = Field(
+        default="5s",
+        description="A file is read when nobody has changed it for this long;"
+        " 0s where files arrive by rename.",
+    )
 
     @model_validator(mode="after")
     def _check_mapping(self) -> "FileFeed":

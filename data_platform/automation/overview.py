@@ -1,7 +1,16 @@
-"""What `status` and `digest` say: the state of tables and feeds, and digests of what the tables hold."""
+"""What `status` and `digest` say: the state of tables, feeds and automation, and digests of the tables."""
 
+from dataclasses import asdict
 from typing import Any
 
+import dagster as dg
+
+from data_platform.automation.health import (
+    idle_sensors,
+    read_daemon,
+    read_failing_checks,
+    read_sensors,
+)
 from data_platform.automation.staleness import Staleness
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
@@ -53,11 +62,19 @@ def read_digests(warehouse: Warehouse) -> dict[str, str]:
     return digests
 
 
-def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
-    """Return rows and days per table, feeds, stale days and open alerts, ready for JSON.
+def read_automation(instance: dg.DagsterInstance, definitions: dg.Definitions) -> dict[str, Any]:
+    """Return the state of daemon, sensors and checks, as the UI shows it, ready for JSON."""
+    daemon = read_daemon(instance)
+    names = [sensor.name for sensor in definitions.sensors or ()]
+    return {
+        "daemon": asdict(daemon),
+        "idle_sensors": [asdict(s) for s in idle_sensors(read_sensors(instance), names)],
+        "failing_checks": [asdict(c) for c in read_failing_checks(instance, definitions)],
+    }
 
-    An alert about a table's day is over when that day was written after it.
-    """
+
+def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
+    """Return rows and days per table, feeds, open gaps, stale days and open alerts, ready for JSON."""
     tables: dict[str, dict[str, int | None]] = {}
     with warehouse.transaction() as transaction:
         for table in STAGE_TABLES:
@@ -74,9 +91,7 @@ def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
             ).fetchall()
         )
         alerts = transaction.arrow(
-            "SELECT a.* FROM alerts a LEFT JOIN day_versions v ON v.table_name = a.subject"
-            " AND v.day = a.day WHERE v.refreshed_at IS NULL OR v.refreshed_at < a.raised_at"
-            " ORDER BY a.raised_at DESC LIMIT 20"
+            "SELECT * FROM alerts WHERE resolved_at IS NULL ORDER BY severity, raised_at DESC"
         )
     feeds = [
         {
@@ -92,6 +107,10 @@ def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
     return {
         "tables": tables,
         "feeds": feeds,
+        "gaps": [
+            {"feed": gap.feed, "subject": gap.subject, "reason": gap.reason, "since": gap.opened_at}
+            for gap in staleness.feeds.gaps()
+        ],
         "stale_days": [day.isoformat() for day in staleness.stale_days(warehouse)],
         "alerts": alerts.to_pylist(),
     }

@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.automation.jobs import PUBLISH_JOB, REFRESH_JOB
+from data_platform.automation.jobs import COLLECT_JOB, PUBLISH_JOB, REFRESH_JOB
 from data_platform.automation.staleness import Staleness
+from data_platform.automation.watch import failure_reason
 from data_platform.ingestion.assets import feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
@@ -94,7 +95,7 @@ class Refresher:
         for number, feed in enumerate(feeds, start=1):
             self._handler.progress("collecting", number - 1, len(feeds))
             for chunk in chunks(days or [utc_today()]):
-                self._run(REFRESH_JOB, outcome, chunk, [feed_key(feed)])
+                self._run(COLLECT_JOB, outcome, chunk, [feed_key(feed)])
             self._handler.progress("collecting", number, len(feeds))
 
     def refresh(self, days: Sequence[date], outcome: RefreshOutcome) -> None:
@@ -150,7 +151,7 @@ class Refresher:
         seen = set()
         for event in result.all_events:
             if event.is_step_failure:
-                outcome.failures.append(_reason(event))
+                outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
             elif event.event_type_value == "ASSET_MATERIALIZATION":
                 found = event.step_materialization_data.materialization
                 if (c := found.metadata.get("content_changed")) is not None and c.value:
@@ -184,14 +185,3 @@ class _ProgressHandler(logging.Handler):
             number, total = words[1].lstrip("("), words[3].rstrip("):")
             if number.isdigit() and total.isdigit():
                 self.progress(str(meta.get("step_key", "")), int(number), int(total))
-
-
-def _reason(event: dg.DagsterEvent) -> str:
-    """Return the innermost message of a failed step, without a traceback."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return f"{event.step_key}: {data.user_failure_data.description}"
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error else 'failed'}"

@@ -11,6 +11,7 @@ from data_platform.settings import AlertOptions
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
+    judged_days,
     refresh_partitions,
     rule_specs,
     table_spec,
@@ -18,6 +19,7 @@ from data_platform.storage.resources import (
 from data_platform.storage.warehouse import DayWrite
 
 GROUP = "cleaning"
+JUDGED_FROM_POSTS = 30
 FURTHER_RULES = {
     "every_current_post_is_cleaned": "Holds exactly the current posts of raw_feedback that are not deleted."
 }
@@ -55,7 +57,10 @@ def cleaning_assets(
                 dg.AssetCheckSpec(
                     name,
                     asset=CLEANED_FEEDBACK.name,
-                    description=f"At most {limit:.0%} of the posts of the refreshed days ({number}).",
+                    description=(
+                        f"At most {limit:.0%} of the posts of each refreshed day with"
+                        f" {JUDGED_FROM_POSTS} posts or more ({number})."
+                    ),
                 )
                 for name, (number, limit) in limits.items()
             ),
@@ -80,22 +85,22 @@ def cleaning_assets(
 def _share_check(
     name: str, number: str, limit: float, writes: Sequence[DayWrite]
 ) -> dg.AssetCheckResult:
-    """Compare a share of the refreshed days' posts with its limit; the worst day is named."""
-    posts = sum(write.row_count for write in writes)
-    found = sum((write.numbers or {}).get(number, 0) for write in writes)
-    share = found / posts if posts else 0.0
-    filled = [write for write in writes if write.row_count]
-    worst = max(filled, key=lambda w: (w.numbers or {}).get(number, 0) / w.row_count, default=None)
+    """Compare a share of each day's posts with its limit; small days say nothing."""
+    shares = {
+        write.day: (write.numbers or {}).get(number, 0) / write.row_count
+        for write in writes
+        if write.row_count >= JUDGED_FROM_POSTS
+    }
+    failing = [day for day, share in shares.items() if share > limit]
     return dg.AssetCheckResult(
-        passed=share <= limit,
+        passed=not failing,
         severity=dg.AssetCheckSeverity.WARN,
         check_name=name,
         asset_key=CLEANED_FEEDBACK.name,
         metadata={
-            "share": share,
+            "highest_share": max(shares.values(), default=0.0),
             "limit": limit,
-            "posts": posts,
-            "days": len(writes),
-            "worst_day": worst.day.isoformat() if worst else "",
+            "days_compared": len(shares),
+            **judged_days([write.day for write in writes], failing),
         },
     )

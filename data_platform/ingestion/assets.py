@@ -1,13 +1,13 @@
 """Feeds, raw_feedback and quarantined_feedback as assets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
 from data_platform.errors import RuleViolationError, SourceError, TransientSourceError
-from data_platform.ingestion.feeds import Feeds, segments_digest
+from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.raw import load_day, load_quarantine
 from data_platform.partitions import backfill_policy
 from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK
@@ -15,6 +15,7 @@ from data_platform.settings import FileFeed
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
+    failed_rule,
     refresh_partitions,
     rule_results,
     rule_specs,
@@ -69,49 +70,47 @@ def _feed_asset(
             f"{collection.delivery_count} new deliveries with {collection.read_count} records,"
             f" {collection.refused_count} of them to quarantine"
         )
-        requested = sorted(context.partition_keys)
-        landed = {
-            day.isoformat(): count
-            for day, count in collection.landed_by_day.items()
-            if day in feeds.open_days
-        }
-        for day in sorted(set(landed) - set(requested)):
-            yield _landed(feeds, feed.name, day, landed)
-        if collection.errors:
-            for day in sorted(set(landed) & set(requested)):
-                yield _landed(feeds, feed.name, day, landed)
-            message = f"{len(collection.errors)} delivery(ies) refused: " + "; ".join(
-                collection.errors
+        if collection.unsettled_count:
+            context.log.warning(
+                f"{collection.unsettled_count} file(s) are still being written; left for the next"
+                " collection"
             )
+        requested = {date.fromisoformat(day) for day in context.partition_keys}
+        landed = {d: n for d, n in collection.landed_by_day.items() if d in feeds.open_days}
+
+        def event(day: date) -> dg.AssetMaterialization:
+            numbers = {"records_landed": landed.get(day, 0)}
+            return landed_materialization(feeds, feed.name, day, numbers)
+
+        if collection.errors:
+            yield from (event(day) for day in sorted(landed))
+            count = len(collection.errors)
+            message = f"{count} delivery(ies) refused: " + "; ".join(collection.errors)
             raise dg.Failure(message, allow_retries=False)
+        yield from (event(day) for day in sorted(landed.keys() - requested))
         if len(requested) == 1:
-            event = _landed(feeds, feed.name, requested[0], landed)
+            (day,) = requested
             yield dg.MaterializeResult(
-                metadata=event.metadata,
-                data_version=dg.DataVersion(_version(feeds, feed.name, requested[0])),
+                metadata=event(day).metadata,
+                data_version=dg.DataVersion(feeds.version(feed.name, day)),
             )
             return
         yield dg.MaterializeResult()
-        for day in requested:
-            yield _landed(feeds, feed.name, day, landed)
+        yield from (event(day) for day in sorted(requested))
 
     return collect_feed
 
 
-def _version(feeds: Feeds, name: str, day: str) -> str:
-    """Data version of one day of a feed: it follows the day's segments."""
-    segments = feeds.landing.segments([name], date.fromisoformat(day))
-    return segments_digest([segment.path for segment in segments])
-
-
-def _landed(feeds: Feeds, name: str, day: str, landed: dict[str, int]) -> dg.AssetMaterialization:
-    """What a collection did for one day of a feed."""
+def landed_materialization(
+    feeds: Feeds, name: str, day: date, metadata: Mapping[str, Any]
+) -> dg.AssetMaterialization:
+    """Return the event that says that `day` of a feed stands as its segments are now."""
     return dg.AssetMaterialization(
         asset_key=feed_key(name),
-        partition=day,
-        metadata={"records_landed": landed.get(day, 0)},
+        partition=day.isoformat(),
+        metadata=dict(metadata),
         tags={
-            "dagster/data_version": _version(feeds, name, day),
+            "dagster/data_version": feeds.version(name, day),
             "dagster/data_version_is_user_provided": "true",
         },
     )
@@ -185,6 +184,7 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
                     ).fetchall()
                 )
         except RuleViolationError as error:
+            yield failed_rule(warehouse.warehouse, error)
             raise dg.Failure(str(error), allow_retries=False) from error
         yield from rule_results(QUARANTINED_FEEDBACK, rules)
         shares = {

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
 import filelock
@@ -12,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError, SourceError, TransientSourceError
-from data_platform.ingestion.connectors.file import FileConnector, SourceFile
+from data_platform.ingestion.connectors.file import FileConnector, SourceFile, source_file
 from data_platform.ingestion.contract import POST_SCHEMA, REFUSED_SCHEMA, Delivery, PostContract
-from data_platform.ingestion.ledger import Ledger
+from data_platform.ingestion.ledger import Gap, KnownFile, Ledger
 from data_platform.schemas import CONTRACT_VERSION
-from data_platform.settings import FileFeed
+from data_platform.settings import FileFeed, interval
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ MOSTLY_REFUSED_SHARE = 0.9
 MOSTLY_REFUSED_MIN_RECORDS = 10
 COLLECTION_WAIT_SECONDS = 1800.0
 STALE_STAGING_SECONDS = 86_400.0
+# A larger file is hashed by the run that lands it, not by the sensor that notices it.
+MAX_BYTES_HASHED_AHEAD = 256 * 1024 * 1024
+TRANSIENT_GAP_RETRY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Collection:
         delivery_count: deliveries that were new.
         landed_by_day: records landed per day of posting, also of days that are not open.
         errors: one message per delivery that was refused as a whole; the others are landed.
+        unsettled_count: files that are still being written, left for the next collection.
     """
 
     delivery_count: int = 0
@@ -53,6 +58,81 @@ class Collection:
     refused_count: int = 0
     landed_by_day: dict[date, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    unsettled_count: int = 0
+
+
+@dataclass(frozen=True)
+class PendingFiles:
+    """What a collection would find to do.
+
+    Attributes:
+        files: settled files that are not landed, whose last try said nothing against another.
+        unsettled_count: files that are still being written.
+    """
+
+    files: tuple[SourceFile, ...]
+    unsettled_count: int
+
+    @property
+    def state(self) -> str:
+        """Identifies these files in this state."""
+        return sha256("|".join(f"{f.path}-{f.state}" for f in self.files).encode()).hexdigest()[:24]
+
+
+def pending_files(
+    connector: FileConnector, ledger: Ledger, now: datetime, deadline: float
+) -> PendingFiles:
+    """Return what is new in a feed, by the file system and the ledger alone.
+
+    A renamed or touched file is known by its content. A file that was refused is pending again
+    when the file or the feed's mapping changed, and after `TRANSIENT_GAP_RETRY` if the reason
+    may pass.
+
+    Args:
+        deadline: reading of `time.monotonic` after which no further file is hashed; a file that
+            would have to be counts as pending.
+
+    Raises:
+        SourceError: the feed cannot be listed.
+    """
+    feed = connector.feed
+    reading = _reading(feed)
+    known, gaps = ledger.known_files(feed.name), ledger.gaps(feed.name)
+    landed = ledger.landed_deliveries(feed.name)
+    known_sizes = {file.size_bytes for file in known.values()}
+    settle = interval(feed.settle)
+    pending: list[SourceFile] = []
+    unsettled = 0
+    for file in _list_files(connector, ledger):
+        path = str(file.path)
+        seen = known.get(path)
+        if seen and seen.state == file.state and _delivery_id(feed, seen.content) in landed:
+            continue
+        if not file.is_settled(now, settle):
+            unsettled += 1
+            continue
+        if not _is_worth_a_try(gaps.get(path), file, reading, now):
+            continue
+        may_be_known = file.size_bytes in known_sizes and file.size_bytes <= MAX_BYTES_HASHED_AHEAD
+        if may_be_known and time.monotonic() < deadline:
+            try:
+                content = file.sha256()
+            except OSError:
+                pass  # the collection says why
+            else:
+                if _delivery_id(feed, content) in landed:
+                    ledger.see_file(
+                        feed.name, path, KnownFile(file.size_bytes, file.state, content)
+                    )
+                    continue
+        pending.append(file)
+    return PendingFiles(tuple(pending), unsettled)
+
+
+def _is_worth_a_try(gap: Gap | None, file: SourceFile, reading: str, now: datetime) -> bool:
+    if gap is None or gap.state != f"{file.state} {reading}":
+        return True
+    return gap.is_transient and now - gap.tried_at >= TRANSIENT_GAP_RETRY
 
 
 def collect_files(
@@ -67,14 +147,14 @@ def collect_files(
 
     One collection at a time for a feed. A file is landed once per content: a renamed, touched or
     copied file adds nothing; after a change of the feed's mapping its files are read again and
-    the new reading replaces the old one.
+    the new reading replaces the old one. A file that changed within the feed's `settle` time is
+    waited for, and left for the next collection if it goes on changing.
 
     Raises:
         PermanentSourceError: the feed's path names nothing.
         TransientSourceError: another process is collecting the feed.
     """
     feed = connector.feed
-    reading = _reading(feed)
     (landing.root / feed.name).mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(landing.root / feed.name / ".lock", mode=0o600)
     try:
@@ -88,19 +168,37 @@ def collect_files(
         landing.remove(ledger.replaced_segments(feed.name))
         result = Collection()
         try:
-            files = connector.files()
+            files, result.unsettled_count = _settled_files(connector, ledger)
         except SourceError as error:
             ledger.finish(feed.name, datetime.now(UTC), str(error))
             raise
+        gaps = ledger.gaps(feed.name)
+        reader = _Reader(
+            connector,
+            landing,
+            ledger,
+            open_days,
+            known=ledger.known_files(feed.name),
+            landed=ledger.landed_deliveries(feed.name),
+        )
         with PostContract(feed, author_key) as contract:
             for file in files:
                 try:
-                    _land_file(
-                        connector, contract, landing, ledger, file, reading, open_days, result
-                    )
+                    reader.land(file, contract, result)
                 except SourceError as error:
                     logger.warning("%s", error)
                     result.errors.append(str(error))
+                    ledger.open_gap(
+                        feed.name,
+                        str(file.path),
+                        f"{file.state} {reader.reading}",
+                        str(error),
+                        is_transient=isinstance(error, TransientSourceError),
+                    )
+                else:
+                    if str(file.path) in gaps:
+                        ledger.close_gaps(feed.name, [str(file.path)])
+        ledger.close_gaps(feed.name, gaps.keys() - {str(file.path) for file in files})
         ledger.finish(feed.name, datetime.now(UTC), "; ".join(result.errors) or None)
         pa.default_memory_pool().release_unused()
         return result
@@ -108,63 +206,114 @@ def collect_files(
         lock.release()
 
 
-def _land_file(
-    connector: FileConnector,
-    contract: PostContract,
-    landing: LandingZone,
-    ledger: Ledger,
-    file: SourceFile,
-    reading: str,
-    open_days: OpenDays,
-    result: Collection,
-) -> None:
-    feed = connector.feed.name
-    seen = (feed, str(file.path), file.size_bytes, file.modified_at)
+def _list_files(connector: FileConnector, ledger: Ledger) -> list[SourceFile]:
+    """List the feed's files; a feed that cannot be listed is an open gap as a whole."""
+    feed = connector.feed
     try:
-        content = ledger.known_content(*seen) or file.sha256()
-    except OSError as error:
-        message = f"{file.path} cannot be opened: {error}"
-        raise TransientSourceError(message) from error
-    delivery_id = sha256(f"{feed}|{content}|{reading}".encode()).hexdigest()
-    if ledger.is_landed(delivery_id):
-        ledger.see_file(*seen, content)
-        return
-    delivery = Delivery(delivery_id, file.path.name, file.modified_at)
-    counts = _Counts()
-    refused: list[pa.Table] = []
-    with landing.delivery(feed, delivery_id) as writer:
-        writer.write(
-            _post_batches(connector, contract, delivery, file, open_days, counts, refused),
-            POST_SCHEMA,
+        files = connector.files()
+    except SourceError as error:
+        is_transient = isinstance(error, TransientSourceError)
+        ledger.open_gap(feed.name, feed.path, "", str(error), is_transient=is_transient)
+        raise
+    if feed.path in ledger.gaps(feed.name).keys() - {str(file.path) for file in files}:
+        ledger.close_gaps(feed.name, [feed.path])
+    return files
+
+
+def _settled_files(connector: FileConnector, ledger: Ledger) -> tuple[list[SourceFile], int]:
+    """Return the feed's files that nobody is writing to, and the number of the others.
+
+    Files that changed a moment ago are waited for once: who copies a file and collects it at
+    once means that file.
+    """
+    settle = interval(connector.feed.settle)
+    files = _list_files(connector, ledger)
+    if not all(file.is_settled(datetime.now(UTC), settle) for file in files):
+        time.sleep(settle.total_seconds())
+        files = _list_files(connector, ledger)
+    settled = [file for file in files if file.is_settled(datetime.now(UTC), settle)]
+    return settled, len(files) - len(settled)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Lands the files of one collection.
+
+    Attributes:
+        known: files whose content is known, by path.
+        landed: deliveries that are landed; grows with this collection.
+    """
+
+    connector: FileConnector
+    landing: LandingZone
+    ledger: Ledger
+    open_days: OpenDays
+    known: dict[str, KnownFile]
+    landed: set[str]
+
+    @property
+    def reading(self) -> str:
+        return _reading(self.connector.feed)
+
+    def land(self, file: SourceFile, contract: PostContract, result: Collection) -> None:
+        """Land `file`, unless its content is landed; add what was done to `result`.
+
+        Raises:
+            SourceError: nothing of the file was landed.
+        """
+        feed = self.connector.feed
+        seen = self.known.get(str(file.path))
+        try:
+            content = seen.content if seen and seen.state == file.state else file.sha256()
+        except OSError as error:
+            message = f"{file.path} cannot be opened: {error}"
+            raise TransientSourceError(message) from error
+        known = KnownFile(file.size_bytes, file.state, content)
+        delivery_id = _delivery_id(feed, content)
+        if delivery_id in self.landed:
+            if known != seen:
+                self.ledger.see_file(feed.name, str(file.path), known)
+            return
+        delivery = Delivery(delivery_id, file.path.name, file.modified_at)
+        counts = _Counts()
+        refused: list[pa.Table] = []
+        with self.landing.delivery(feed.name, delivery_id) as writer:
+            posts = _post_batches(
+                self.connector, contract, delivery, file, self.open_days, counts, refused
+            )
+            writer.write(posts, POST_SCHEMA)
+            _refuse_if_mostly_bad(file, counts, refused)
+            _refuse_if_changed(file)
+            if refused:
+                table = pa.concat_tables(refused)
+                folder = pa.repeat(pa.scalar(QUARANTINE), len(table))
+                table = table.append_column(FOLDER_COLUMN, folder)
+                writer.write(iter(table.to_batches()), REFUSED_SCHEMA)
+            landed_at = datetime.now(UTC)
+            unfinished = self.ledger.begin(feed.name, content, landed_at)
+            segments = writer.publish(landed_at)
+        kept = {segment.path for segment in segments}
+        orphans = self.landing.collected(feed.name, unfinished)
+        self.landing.remove(path for path in orphans if path not in kept)
+        replaced = self.ledger.record(
+            delivery_id=delivery_id,
+            feed=feed.name,
+            content=content,
+            reading=self.reading,
+            file=file.path.name,
+            read_count=counts.read,
+            refused_count=counts.refused,
+            segments=segments,
+            landed_at=landed_at,
         )
-        _refuse_if_mostly_bad(file, counts, refused)
-        if refused:
-            table = pa.concat_tables(refused)
-            table = table.append_column(FOLDER_COLUMN, pa.repeat(pa.scalar(QUARANTINE), len(table)))
-            writer.write(iter(table.to_batches()), REFUSED_SCHEMA)
-        landed_at = datetime.now(UTC)
-        unfinished = ledger.begin(feed, content, landed_at)
-        segments = writer.publish(landed_at)
-    kept = {segment.path for segment in segments}
-    landing.remove(path for path in landing.collected(feed, unfinished) if path not in kept)
-    replaced = ledger.record(
-        delivery_id=delivery_id,
-        feed=feed,
-        content=content,
-        reading=reading,
-        file=file.path.name,
-        read_count=counts.read,
-        refused_count=counts.refused,
-        segments=segments,
-        landed_at=landed_at,
-    )
-    ledger.see_file(*seen, content)
-    landing.remove(replaced)
-    result.delivery_count += 1
-    result.read_count += counts.read
-    result.refused_count += counts.refused
-    for day, rows in rows_by_day(segments).items():
-        result.landed_by_day[day] = result.landed_by_day.get(day, 0) + rows
+        self.ledger.see_file(feed.name, str(file.path), known)
+        self.landed.add(delivery_id)
+        self.landing.remove(replaced)
+        result.delivery_count += 1
+        result.read_count += counts.read
+        result.refused_count += counts.refused
+        for day, rows in rows_by_day(segments).items():
+            result.landed_by_day[day] = result.landed_by_day.get(day, 0) + rows
 
 
 @dataclass
@@ -213,8 +362,27 @@ def _refuse_if_mostly_bad(file: SourceFile, counts: _Counts, refused: list[pa.Ta
     raise PermanentSourceError(message)
 
 
+def _refuse_if_changed(file: SourceFile) -> None:
+    """What was read of a file that somebody wrote to meanwhile is of no use."""
+    try:
+        has_changed = source_file(file.path).state != file.state
+    except OSError as error:
+        message = f"{file.path} went away while it was read: {error}"
+        raise TransientSourceError(message) from error
+    if has_changed:
+        message = (
+            f"{file.path} changed while it was read; nothing of it was landed. It is read again"
+            " when nobody is writing to it."
+        )
+        raise TransientSourceError(message)
+
+
+def _delivery_id(feed: FileFeed, content: str) -> str:
+    return sha256(f"{feed.name}|{content}|{_reading(feed)}".encode()).hexdigest()
+
+
 def _reading(feed: FileFeed) -> str:
     """Fingerprint of everything that decides how a file is read; not of where or how often."""
-    how = feed.model_dump(mode="json", exclude={"path", "every", "default_language"})
+    how = feed.model_dump(mode="json", exclude={"path", "every", "settle", "default_language"})
     text = json.dumps([how, CONTRACT_VERSION], sort_keys=True)
     return sha256(text.encode()).hexdigest()[:16]

@@ -2,14 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from hashlib import sha256
 
 from data_platform.ingestion.authors import load_author_key
-from data_platform.ingestion.collect import Collection, OpenDays, collect_files
+from data_platform.ingestion.collect import (
+    Collection,
+    OpenDays,
+    PendingFiles,
+    collect_files,
+    pending_files,
+)
 from data_platform.ingestion.connectors.file import FileConnector
-from data_platform.ingestion.ledger import FeedLedger, Ledger
+from data_platform.ingestion.ledger import FeedLedger, Gap, Ledger
 from data_platform.settings import Settings
 from data_platform.storage.days import utc_today
 from data_platform.storage.landing import LandingZone
@@ -64,8 +70,20 @@ class Feeds:
             open_days=self.open_days,
         )
 
+    def pending(self, name: str, now: datetime, deadline: float) -> PendingFiles:
+        """Return what a collection of the feed `name` would find to do; see `pending_files`."""
+        return pending_files(self.connector(name), self.ledger, now, deadline)
+
+    def gaps(self) -> list[Gap]:
+        """Return what the sources offered and is not stored, feed by feed, oldest first."""
+        return [gap for name in self.names for gap in self.ledger.gaps(name).values()]
+
     def ledgers(self) -> list[FeedLedger]:
         return [self.ledger.feed(name) for name in self.names]
+
+    def version(self, name: str, day: date) -> str:
+        """Return the data version of one day of a feed: it follows the day's segments."""
+        return segments_digest([s.path for s in self.landing.segments([name], day)])
 
     def landed_days(self) -> dict[date, list[str]]:
         """Return the open days that have segments, with the paths of these segments."""

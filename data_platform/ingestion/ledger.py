@@ -1,7 +1,7 @@
-"""The collection ledger: which deliveries were read, what became of their records, and the last error of each feed."""
+"""The collection ledger: which deliveries were read, what became of their records, and which gaps are open."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +9,10 @@ from pathlib import Path
 
 from data_platform.storage.landing import Segment
 
-SCHEMA = """
+LEDGER_VERSION = 2
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+DROP TABLE IF EXISTS files;  -- only spares hashing: version 1 did not know when a file changed
 CREATE TABLE IF NOT EXISTS deliveries (
     delivery_id TEXT PRIMARY KEY, feed TEXT NOT NULL, content_sha256 TEXT NOT NULL,
     reading TEXT NOT NULL, file TEXT NOT NULL, landed_at TEXT NOT NULL,
@@ -20,9 +23,14 @@ CREATE TABLE IF NOT EXISTS delivery_segments (
     delivery_id TEXT NOT NULL, segment TEXT NOT NULL, row_count INTEGER NOT NULL,
     PRIMARY KEY (delivery_id, segment)
 );
-CREATE TABLE IF NOT EXISTS files (
-    feed TEXT NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    modified_at TEXT NOT NULL, content_sha256 TEXT NOT NULL, PRIMARY KEY (feed, path)
+CREATE TABLE files (
+    feed TEXT NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL, state TEXT NOT NULL,
+    content_sha256 TEXT NOT NULL, PRIMARY KEY (feed, path)
+);
+CREATE TABLE IF NOT EXISTS gaps (
+    feed TEXT NOT NULL, subject TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
+    is_transient INTEGER NOT NULL, opened_at TEXT NOT NULL, tried_at TEXT NOT NULL,
+    PRIMARY KEY (feed, subject)
 );
 CREATE TABLE IF NOT EXISTS publications (
     feed TEXT NOT NULL, content_sha256 TEXT NOT NULL, collected_at TEXT NOT NULL
@@ -30,7 +38,46 @@ CREATE TABLE IF NOT EXISTS publications (
 CREATE TABLE IF NOT EXISTS collections (
     feed TEXT PRIMARY KEY, finished_at TEXT NOT NULL, error TEXT
 );
+PRAGMA user_version = {LEDGER_VERSION};
+COMMIT;
 """
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file whose content was hashed.
+
+    Attributes:
+        state: what its size and times were then; another state may hide another content.
+        content: SHA-256 of its bytes.
+    """
+
+    size_bytes: int
+    state: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that a source offered and that is not stored.
+
+    Attributes:
+        subject: what is missing: the path of a file.
+        state: of the source and of its reading when it was tried; in another state it is
+            worth another try.
+        reason: why, and what to do about it.
+        is_transient: another try may succeed without any change.
+        opened_at: when it was first missed.
+        tried_at: when it was last tried.
+    """
+
+    feed: str
+    subject: str
+    state: str
+    reason: str
+    is_transient: bool
+    opened_at: datetime
+    tried_at: datetime
 
 
 @dataclass(frozen=True)
@@ -60,35 +107,70 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
-    def known_content(
-        self, feed: str, path: str, size_bytes: int, modified_at: datetime
-    ) -> str | None:
-        """Return the content hash of a file that was seen with this size and time, else None."""
+    def known_files(self, feed: str) -> dict[str, KnownFile]:
+        """Return the files of `feed` whose content is known, by path."""
         with self._open() as db:
-            row = db.execute(
-                "SELECT content_sha256 FROM files WHERE feed = ? AND path = ? AND size_bytes = ?"
-                " AND modified_at = ?",
-                (feed, path, size_bytes, modified_at.isoformat()),
-            ).fetchone()
-        return str(row[0]) if row else None
+            rows = db.execute(
+                "SELECT path, size_bytes, state, content_sha256 FROM files WHERE feed = ?", (feed,)
+            ).fetchall()
+        return {path: KnownFile(*known) for path, *known in rows}
 
-    def is_landed(self, delivery_id: str) -> bool:
-        """True if this delivery was read under this reading and still holds."""
+    def landed_deliveries(self, feed: str) -> set[str]:
+        """Return the deliveries of `feed` that were read and still hold."""
         with self._open() as db:
-            row = db.execute(
-                "SELECT 1 FROM deliveries WHERE delivery_id = ? AND NOT is_replaced", (delivery_id,)
-            ).fetchone()
-        return row is not None
+            rows = db.execute(
+                "SELECT delivery_id FROM deliveries WHERE feed = ? AND NOT is_replaced", (feed,)
+            ).fetchall()
+        return {str(row[0]) for row in rows}
 
-    def see_file(
-        self, feed: str, path: str, size_bytes: int, modified_at: datetime, content: str
-    ) -> None:
-        """Remember a file's size and time, so that its content need not be hashed again."""
+    def see_file(self, feed: str, path: str, file: KnownFile) -> None:
+        """Remember a file's content, so that it need not be hashed again."""
         with self._open() as db:
             db.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)",
-                (feed, path, size_bytes, modified_at.isoformat(), content),
+                (feed, path, file.size_bytes, file.state, file.content),
             )
+
+    def open_gap(
+        self, feed: str, subject: str, state: str, reason: str, *, is_transient: bool
+    ) -> None:
+        """Note that `subject` could not be stored; a gap that is open stays open since then."""
+        now = datetime.now(UTC).isoformat()
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " state = excluded.state, reason = excluded.reason,"
+                " is_transient = excluded.is_transient, tried_at = excluded.tried_at",
+                (feed, subject, state, reason, is_transient, now, now),
+            )
+
+    def close_gaps(self, feed: str, subjects: Iterable[str]) -> None:
+        """Note that these are stored now, or that the source no longer offers them."""
+        with self._open() as db:
+            db.executemany(
+                "DELETE FROM gaps WHERE feed = ? AND subject = ?", [(feed, s) for s in subjects]
+            )
+
+    def gaps(self, feed: str) -> dict[str, Gap]:
+        """Return the open gaps of `feed`, by subject."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT subject, state, reason, is_transient, opened_at, tried_at FROM gaps"
+                " WHERE feed = ? ORDER BY opened_at, subject",
+                (feed,),
+            ).fetchall()
+        return {
+            subject: Gap(
+                feed,
+                subject,
+                state,
+                reason,
+                bool(is_transient),
+                datetime.fromisoformat(opened_at),
+                datetime.fromisoformat(tried_at),
+            )
+            for subject, state, reason, is_transient, opened_at, tried_at in rows
+        }
 
     def begin(self, feed: str, content: str, collected_at: datetime) -> list[datetime]:
         """Note that segments are about to be published; return earlier times that never ended.
@@ -198,8 +280,14 @@ class Ledger:
     def _open(self) -> Iterator[sqlite3.Connection]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=60)) as db:
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
-            db.executescript(SCHEMA)
+            if db.execute("PRAGMA user_version").fetchone() != (LEDGER_VERSION,):
+                _create_tables(db)
             with db:
                 yield db
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
+    """Bring a new or an older ledger to this version; of two processes at once, the second waits."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.executescript(SCHEMA)

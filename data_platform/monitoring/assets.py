@@ -7,11 +7,12 @@ import dagster as dg
 
 from data_platform.errors import RuleViolationError
 from data_platform.ingestion.feeds import Feeds
-from data_platform.monitoring.health import pending_records, refresh_source_health
+from data_platform.monitoring.health import measure_sources
 from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK, SOURCE_HEALTH
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
+    failed_rule,
     rule_results,
     rule_specs,
     table_spec,
@@ -19,6 +20,8 @@ from data_platform.storage.resources import (
 
 GROUP = "monitoring"
 COLLECTED_WELL = "every_feed_was_collected_without_error"
+NO_GAP_IS_OPEN = "no_gap_is_open"
+MAX_GAPS_SHOWN = 20
 
 
 def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
@@ -30,7 +33,11 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             table_spec(
                 SOURCE_HEALTH,
                 group=GROUP,
-                deps=[RAW_FEEDBACK.name, QUARANTINED_FEEDBACK.name],
+                deps=[
+                    *(dg.AssetKey(["feed", name]) for name in feeds.names),
+                    RAW_FEEDBACK.name,
+                    QUARANTINED_FEEDBACK.name,
+                ],
                 partitions=None,
             )
         ],
@@ -41,35 +48,45 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
                 asset=SOURCE_HEALTH.name,
                 description="The last collection of each feed read every delivery.",
             ),
+            dg.AssetCheckSpec(
+                NO_GAP_IS_OPEN,
+                asset=SOURCE_HEALTH.name,
+                description="Everything that the sources offer is stored, or in quarantine.",
+            ),
         ],
     )
     def source_health(warehouse: WarehouseResource) -> Iterator[StageEvent]:
-        ledgers = feeds.ledgers()
         lateness = timedelta(days=feeds.settings.config.lateness_days)
         try:
-            with warehouse.warehouse.transaction() as transaction:
-                pending = pending_records(transaction, feeds)
-                _, rules = refresh_source_health(transaction, ledgers, pending, lateness)
-                row_count, digest = transaction.digest(SOURCE_HEALTH)
+            health = measure_sources(warehouse.warehouse, feeds, lateness)
         except RuleViolationError as error:
-            warehouse.warehouse.raise_alert("rule_violation", error.table, None, str(error))
+            yield failed_rule(warehouse.warehouse, error)
             raise dg.Failure(str(error), allow_retries=False) from error
-        yield from rule_results(SOURCE_HEALTH, rules)
-        failed = {ledger.feed: ledger.error for ledger in ledgers if ledger.error}
+        yield from rule_results(SOURCE_HEALTH, health.rules)
+        failed = {ledger.feed: ledger.error for ledger in health.ledgers if ledger.error}
         yield dg.AssetCheckResult(
             passed=not failed,
             check_name=COLLECTED_WELL,
             asset_key=SOURCE_HEALTH.name,
             metadata={"failed_feeds": len(failed), **failed},
         )
+        gaps = feeds.gaps()
+        shown = {f"{gap.feed}: {gap.subject}": gap.reason for gap in gaps[:MAX_GAPS_SHOWN]}
+        yield dg.AssetCheckResult(
+            passed=not gaps,
+            check_name=NO_GAP_IS_OPEN,
+            asset_key=SOURCE_HEALTH.name,
+            metadata={"open_gaps": len(gaps), **shown},
+        )
         yield dg.MaterializeResult(
             asset_key=SOURCE_HEALTH.name,
             metadata={
-                "dagster/row_count": row_count,
-                "records_read": sum(ledger.read_count for ledger in ledgers),
-                "records_pending": sum(pending.values()),
+                "dagster/row_count": len(health.ledgers),
+                "records_read": sum(ledger.read_count for ledger in health.ledgers),
+                "records_pending": sum(health.pending.values()),
+                "open_gaps": len(gaps),
             },
-            data_version=dg.DataVersion(digest),
+            data_version=dg.DataVersion(health.digest),
         )
 
     return [source_health]

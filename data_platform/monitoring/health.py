@@ -1,15 +1,66 @@
 """Adds up for each feed what was read, what became of it, and when it was last heard of."""
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pyarrow as pa
 
+from data_platform.errors import RuleViolationError
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import FeedLedger
+from data_platform.ingestion.raw import load_quarantine
 from data_platform.schemas import SOURCE_HEALTH
 from data_platform.storage.landing import Segment
-from data_platform.storage.warehouse import MergeCounts, RuleResult, Transaction
+from data_platform.storage.warehouse import MergeCounts, RuleResult, Transaction, Warehouse
+
+MEASURE_ATTEMPTS = 5
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class SourceHealth:
+    """What was measured of the sources.
+
+    Attributes:
+        pending: records per feed that are landed on open days and not loaded yet.
+        digest: of source_health.
+        rules: the blocking rules that hold.
+    """
+
+    ledgers: Sequence[FeedLedger]
+    pending: Mapping[str, int]
+    digest: str
+    rules: tuple[RuleResult, ...]
+
+
+def measure_sources(warehouse: Warehouse, feeds: Feeds, lateness: timedelta) -> SourceHealth:
+    """Bring source_health up to date.
+
+    Ledger and landing zone are not one transaction with the warehouse: while a collection is
+    publishing, its records do not add up for a moment, and are counted again.
+
+    Args:
+        lateness: a post that is first observed later than this after posting counts as late.
+
+    Raises:
+        RuleViolationError: the records of a feed do not add up while nobody is collecting.
+    """
+    for attempt in range(1, MEASURE_ATTEMPTS + 1):
+        ledgers = feeds.ledgers()
+        try:
+            with warehouse.transaction() as transaction:
+                days = feeds.open_days
+                load_quarantine(transaction, feeds.landing, feeds.names, days.first, days.last)
+                pending = pending_records(transaction, feeds)
+                _, rules = refresh_source_health(transaction, ledgers, pending, lateness)
+                return SourceHealth(ledgers, pending, transaction.digest(SOURCE_HEALTH)[1], rules)
+        except RuleViolationError:
+            if attempt == MEASURE_ATTEMPTS:
+                raise
+            time.sleep(PAUSE_SECONDS)
+    raise AssertionError  # the last attempt returns or raises
 
 
 def refresh_source_health(

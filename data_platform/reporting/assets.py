@@ -16,6 +16,7 @@ from data_platform.schemas import DAILY_SENTIMENT
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
+    judged_days,
     refresh_partitions,
     rule_specs,
     table_spec,
@@ -144,5 +145,6 @@ def _volume_check(
             "limit": ratio_limit,
             "feed_days_compared": len(ratios),
             "unusual": ", ".join(f"{feed} on {day}" for feed, day in unusual[:20]),
+            **judged_days(days, {day for _, day in unusual}),
         },
     )

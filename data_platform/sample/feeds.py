@@ -29,6 +29,7 @@ SAMPLE_FEEDS: list[dict[str, Any]] = [
             "is_deleted": "deleted",
         },
         "every": "1m",
+        "settle": "0s",
     },
     {
         "name": "kaffeklar_reviews",
@@ -47,6 +48,7 @@ SAMPLE_FEEDS: list[dict[str, Any]] = [
         },
         "rating_scale": [1, 5],
         "every": "1m",
+        "settle": "0s",
     },
     {
         "name": "fonwisp_support",
@@ -65,6 +67,7 @@ SAMPLE_FEEDS: list[dict[str, Any]] = [
             "is_deleted": "removed",
         },
         "every": "1m",
+        "settle": "0s",
     },
 ]
 

@@ -1,6 +1,6 @@
 """The warehouse as a Dagster resource, and how its writes become materializations, checks and failures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -14,12 +14,17 @@ from pydantic import Field
 from data_platform.errors import DataPlatformError, RuleViolationError
 from data_platform.schemas import TABLES, Column, Table
 from data_platform.storage.warehouse import (
+    CHECK_FAILED,
     DEFAULT_LOCK_TIMEOUT_SECONDS,
     DayWrite,
     RuleResult,
+    Trouble,
     Warehouse,
+    check_subject,
     table_rules,
 )
+
+FIRST_DAY, LAST_DAY, FAILING_DAYS = "first_day", "last_day", "failing_days"
 
 StageEvent: TypeAlias = dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult[Any]
 
@@ -133,7 +138,7 @@ def refresh_partitions(
         except DataPlatformError as error:
             yield from (day_materialization(write) for write in done.values())
             if isinstance(error, RuleViolationError):
-                yield _failed_check(warehouse, error)
+                yield failed_rule(warehouse, error)
             can_retry = not isinstance(error, RuleViolationError)
             raise dg.Failure(str(error), allow_retries=can_retry) from error
         for write in writes:
@@ -171,11 +176,12 @@ def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.Asset
     )
 
 
-def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCheckResult:
-    """Leave a row in `alerts`, and return the red check."""
+def failed_rule(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCheckResult:
+    """Leave a row in `alerts` about a rule that stopped a write, and return the red check."""
     day = date.fromisoformat(error.day) if error.day else None
-    evidence = f"{error.rule}: {error.violation_count} row(s), for example {error.evidence}"
-    warehouse.raise_alert("rule_violation", error.table, day, evidence)
+    evidence = f"{error.violation_count} row(s), for example {error.evidence}; nothing was written"
+    subject = check_subject(error.table, error.rule)
+    warehouse.raise_alert(Trouble(CHECK_FAILED, subject, evidence, day))
     return dg.AssetCheckResult(
         passed=False,
         check_name=error.rule,
@@ -183,13 +189,13 @@ def _failed_check(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCh
         metadata={
             "violations": error.violation_count,
             "example": error.evidence,
-            "day": error.day or "",
+            FAILING_DAYS: error.day or "",
         },
     )
 
 
 def _passed_check(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.AssetCheckResult:
-    days = sorted(write.day for write in writes)
+    days = {write.day for write in writes}
     return dg.AssetCheckResult(
         passed=True,
         check_name=rule,
@@ -197,11 +203,22 @@ def _passed_check(table: Table, rule: str, writes: Sequence[DayWrite]) -> dg.Ass
         metadata={
             "rows": sum(write.row_count for write in writes),
             "violations": 0,
-            "days": len(days),
-            "first_day": days[0].isoformat(),
-            "last_day": days[-1].isoformat(),
+            **judged_days(days),
         },
     )
+
+
+def judged_days(days: Collection[date], failing: Collection[date] = ()) -> dict[str, Any]:
+    """Return the metadata that says which days a check looked at, and on which it does not hold.
+
+    `alert_sensor` reads it: an alert is about one day, until that day is judged again.
+    """
+    return {
+        "days": len(days),
+        FIRST_DAY: min(days).isoformat() if days else "",
+        LAST_DAY: max(days).isoformat() if days else "",
+        FAILING_DAYS: ", ".join(day.isoformat() for day in sorted(failing)),
+    }
 
 
 def day_materialization(write: DayWrite) -> dg.AssetMaterialization:

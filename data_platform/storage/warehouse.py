@@ -33,6 +33,7 @@ from data_platform.schemas import (
     Table,
 )
 from data_platform.storage.days import day_bounds
+from data_platform.storage.migrations import MIGRATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 # DuckDB's default is four fifths of the machine; past this it works on disk.
 MEMORY_LIMIT = "768MB"
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
+_OPEN_ALERT = "kind = ? AND subject = ? AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,38 @@ class DayWrite:
             digest=self.digest,
             changed=earlier.changed or self.changed,
         )
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that a person should know of.
+
+    Attributes:
+        kind: what happened, such as `check_failed`.
+        subject: table, check, feed, file, job or sensor that it is about.
+        evidence: numbers and keys that show it; never feedback text.
+        day: partition that it is about; None if none or several.
+        severity: 'error', or 'warning' where nothing is wrong but unusual.
+    """
+
+    kind: str
+    subject: str
+    evidence: str
+    day: date | None = None
+    severity: str = "error"
+
+    @property
+    def identity(self) -> tuple[str, str, date | None]:
+        """What it is about; the same trouble is told once until it is over."""
+        return self.kind, self.subject, self.day
+
+
+CHECK_FAILED = "check_failed"
+
+
+def check_subject(table: str, check: str) -> str:
+    """Return how an alert names a check."""
+    return f"{table}: {check}"
 
 
 @dataclass(frozen=True)
@@ -288,6 +322,37 @@ class Transaction:
             raise RuleViolationError(table.name, day.isoformat(), rule, len(violations), evidence)
         return RuleResult(rule, description, 0)
 
+    def raise_alert(self, trouble: Trouble, seen_at: datetime) -> bool:
+        """Add a row to `alerts`; if the trouble is open already, note it and return False."""
+        place = [trouble.kind, trouble.subject, trouble.day]
+        again = self.connection.execute(
+            f"UPDATE {ALERTS.name} SET last_seen_at = ?, evidence = ? WHERE {_OPEN_ALERT} RETURNING 1",
+            [seen_at, trouble.evidence, *place],
+        ).fetchall()
+        if again:
+            return False
+        identity = json.dumps([*place, seen_at], default=str)
+        self.connection.execute(
+            f"INSERT INTO {ALERTS.name} VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
+            [
+                sha256(identity.encode()).hexdigest(),
+                seen_at,
+                seen_at,
+                trouble.severity,
+                *place,
+                trouble.evidence,
+            ],
+        )
+        return True
+
+    def resolve_alert(self, kind: str, subject: str, day: date | None, at: datetime) -> bool:
+        """Note that a trouble is over; False if no such alert is open."""
+        resolved = self.connection.execute(
+            f"UPDATE {ALERTS.name} SET resolved_at = ? WHERE {_OPEN_ALERT} RETURNING 1",
+            [at, kind, subject, day],
+        ).fetchall()
+        return bool(resolved)
+
     def audit_all(self, table: Table) -> tuple[RuleResult, ...]:
         """Audit every row of an unpartitioned table."""
         return self._audit(table, None)
@@ -343,7 +408,16 @@ class Transaction:
             if violations:
                 raise RuleViolationError(table.name, day_text, name, violations, str(example)[:200])
         self._require_unique(table, day_text, rows, parameters)
+        self._resolve_rules(table, day)
         return tuple(RuleResult(name, text, row_count) for name, text in table_rules(table).items())
+
+    def _resolve_rules(self, table: Table, day: date | None) -> None:
+        """A day that can be written again has no broken blocking rule any more."""
+        self.connection.execute(
+            f"UPDATE {ALERTS.name} SET resolved_at = ? WHERE kind = ? AND starts_with(subject, ?)"
+            " AND severity = 'error' AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL",
+            [datetime.now(UTC), CHECK_FAILED, check_subject(table.name, ""), day],
+        )
 
     def _audit_incoming(self, table: Table, incoming: str, day: date | None) -> int:
         """Refuse rows that a merge would not refuse as a rule; return their number."""
@@ -491,22 +565,10 @@ class Warehouse:
         )
         raise InputMovedError(message)
 
-    def raise_alert(self, kind: str, subject: str, day: date | None, evidence: str) -> bool:
-        """Add a row to `alerts`; the same trouble again only renews its time, and returns False."""
-        identity = json.dumps([kind, subject, day.isoformat() if day else None, evidence])
-        alert_id = sha256(identity.encode()).hexdigest()
+    def raise_alert(self, trouble: Trouble) -> bool:
+        """Raise an alert in a transaction of its own; False if the trouble is known."""
         with self.transaction() as transaction:
-            again = transaction.connection.execute(
-                "UPDATE alerts SET raised_at = ? WHERE alert_id = ? RETURNING 1",
-                [datetime.now(UTC), alert_id],
-            ).fetchall()
-            if again:
-                return False
-            transaction.connection.execute(
-                f"INSERT INTO {ALERTS.name} VALUES (?, ?, ?, ?, ?, ?)",
-                [alert_id, datetime.now(UTC), kind, subject, day, evidence],
-            )
-            return True
+            return transaction.raise_alert(trouble, datetime.now(UTC))
 
     @property
     def lock_path(self) -> Path:
@@ -598,22 +660,30 @@ def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _ensure_schema(connection: duckdb.DuckDBPyConnection, database: Path) -> None:
-    """Create the tables in an empty file; refuse a file of a newer schema version."""
+    """Create the tables in an empty file, migrate an older one; refuse a newer schema version."""
     exists = connection.execute(
         "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'schema_version'"
     ).fetchone()
     if exists and exists[0]:
         row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
-        version = row[0] if row else None
+        version = int(row[0]) if row else 0
         if version == SCHEMA_VERSION:
             return
-        message = (
-            f"{database} has schema version {version}, this release works with {SCHEMA_VERSION}."
-            " Install the release that wrote it, or move the file away to start a new one."
-        )
-        raise WarehouseVersionError(message)
-    connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
-    connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
-    for table in TABLES.values():
-        connection.execute(table.ddl)
+        if version not in MIGRATIONS:
+            message = (
+                f"{database} has schema version {version}, this release works with"
+                f" {SCHEMA_VERSION}. Install the release that wrote it, or move the file away to"
+                " start a new one."
+            )
+            raise WarehouseVersionError(message)
+        for step in range(version, SCHEMA_VERSION):
+            logger.info("bringing %s from schema version %s to %s", database, step, step + 1)
+            for statement in MIGRATIONS[step]:
+                connection.execute(statement)
+        connection.execute("UPDATE schema_version SET version = ?", [SCHEMA_VERSION])
+    else:
+        connection.execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
+        connection.execute("INSERT INTO schema_version VALUES (?)", [SCHEMA_VERSION])
+        for table in TABLES.values():
+            connection.execute(table.ddl)
     connection.execute(CURRENT_SENTIMENT_VIEW)

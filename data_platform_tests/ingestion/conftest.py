@@ -19,7 +19,7 @@ COLLECTED_AT = datetime(2024, 4, 1, tzinfo=UTC)
 
 def file_feed(**changes: Any) -> FileFeed:
     """Return a file feed that maps the columns id, at and text."""
-    told = {"kind": "file", "name": "shop", "path": "incoming", "fields": FIELDS}
+    told = {"kind": "file", "name": "shop", "path": "incoming", "fields": FIELDS, "settle": "0s"}
     return FileFeed.model_validate({**told, **changes})
 
 

@@ -36,6 +36,7 @@ SHOP: Mapping[str, Any] = {
             "path": "incoming/*.csv",
             "default_language": "en",
             "fields": FIELDS,
+            "settle": "0s",
         }
     ],
 }

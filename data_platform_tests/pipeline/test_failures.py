@@ -45,9 +45,13 @@ def test_a_rule_that_does_not_hold_rolls_back_its_day_and_leaves_an_alert(shop):
     [(kind, subject, day, evidence)] = shop.rows(
         "SELECT kind, subject, day::VARCHAR, evidence FROM alerts"
     )
-    assert (kind, subject, day) == ("rule_violation", "raw_feedback", "2026-03-03")
+    assert (kind, subject, day) == (
+        "check_failed",
+        "raw_feedback: key_is_unique",
+        "2026-03-03",
+    )
     assert "shop:2" in evidence
-    assert "rule_violation" in shop.cli("status", code=1)
+    assert "raw_feedback: key_is_unique of 2026-03-03" in shop.cli("status", code=1)
 
 
 def test_posts_of_a_closed_day_wait_and_come_in_when_it_opens(platform_in):

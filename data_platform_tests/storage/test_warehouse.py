@@ -1,6 +1,7 @@
 """The warehouse file under many hands: transactions, waits, crashes, merges, rules and digests."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -35,6 +36,7 @@ from data_platform.storage.warehouse import (
     DayWrite,
     MergeCounts,
     Transaction,
+    Trouble,
     Warehouse,
     day_filter,
     table_rules,
@@ -497,9 +499,10 @@ def test_a_table_without_a_day_has_no_day_filter():
 
 
 def test_the_same_trouble_raises_one_alert(warehouse):
-    assert warehouse.raise_alert("rule_violation", "raw_feedback", DAY, "1 row")
-    assert not warehouse.raise_alert("rule_violation", "raw_feedback", DAY, "1 row")
-    assert warehouse.raise_alert("rule_violation", "raw_feedback", None, "1 row")
+    trouble = Trouble("check_failed", "raw_feedback: key_is_unique", "1 row", DAY)
+    assert warehouse.raise_alert(trouble)
+    assert not warehouse.raise_alert(trouble)
+    assert warehouse.raise_alert(dataclasses.replace(trouble, day=None))
 
 
 def test_the_lock_is_private_and_the_holder_is_known(warehouse):

@@ -5,8 +5,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
@@ -46,11 +48,24 @@ class SourceFile:
 
     Attributes:
         modified_at: its modification time: when its records were observed.
+        changed_ns: when its content, name or rights last changed, by the file system's clock, in
+            nanoseconds since 1970; unlike the modification time, no program sets it back.
     """
 
     path: Path
     size_bytes: int
     modified_at: datetime
+    changed_ns: int
+
+    @property
+    def state(self) -> str:
+        """What tells this file from one that was written to, replaced, renamed or touched since."""
+        return f"{self.size_bytes}-{self.modified_at.isoformat()}-{self.changed_ns}"
+
+    def is_settled(self, now: datetime, settle: timedelta) -> bool:
+        """True if nobody has changed the file for `settle`; a clock far ahead of `now` proves nothing."""
+        unchanged = now - (EPOCH + timedelta(microseconds=self.changed_ns // 1000))
+        return abs(unchanged) >= settle
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file's bytes, in hex."""
@@ -79,6 +94,7 @@ class FileConnector:
 
         Raises:
             PermanentSourceError: the path names no file and no folder.
+            TransientSourceError: the folder cannot be listed.
         """
         path = Path(self.feed.path).expanduser()
         pattern = self.base / path
@@ -90,6 +106,12 @@ class FileConnector:
                 f" create it, or mend path ({self.feed.path!r}) in feedback.yaml"
             )
             raise PermanentSourceError(message)
+        if not os.access(folder, os.R_OK | os.X_OK if folder.is_dir() else os.R_OK):
+            message = (
+                f"feed {self.feed.name}: {folder} may not be read by this user; give it the right"
+                f" (chmod u+rX {folder}), or run the platform as its owner"
+            )
+            raise TransientSourceError(message)
         if folder != pattern:
             paths = list(folder.glob(str(pattern.relative_to(folder))))
         elif folder.is_dir():
@@ -100,9 +122,8 @@ class FileConnector:
         for path in paths:
             below = path.relative_to(folder).parts if path != folder else (path.name,)
             if path.is_file() and not any(part.startswith(".") for part in below):
-                stat = path.stat()
-                modified_at = EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
-                found.append(SourceFile(path, stat.st_size, modified_at))
+                with suppress(FileNotFoundError):  # moved away since it was listed
+                    found.append(source_file(path))
         return sorted(found, key=lambda file: (file.modified_at, str(file.path)))
 
     def read(self, file: SourceFile) -> Iterator[Page]:
@@ -303,6 +324,17 @@ class _RowNumbers:
                 numbers.append(self._next)
             self._next += 1
         return numbers
+
+
+def source_file(path: Path) -> SourceFile:
+    """Return what the file system says of `path`.
+
+    Raises:
+        OSError: it is gone, or cannot be looked at.
+    """
+    stat = path.stat()
+    modified_at = EPOCH + timedelta(microseconds=stat.st_mtime_ns // 1000)
+    return SourceFile(path, stat.st_size, modified_at, stat.st_ctime_ns)
 
 
 def format_of(path: Path) -> str | None:

@@ -1,0 +1,16 @@
+"""How a warehouse of an earlier schema version becomes one of the next: one list of statements per step."""
+
+from collections.abc import Mapping, Sequence
+
+from data_platform.schemas import ALERTS
+
+# From version: statements that lead to the next one. They run in one transaction.
+MIGRATIONS: Mapping[int, Sequence[str]] = {
+    1: (
+        "ALTER TABLE alerts RENAME TO alerts_1",
+        ALERTS.ddl,
+        "INSERT INTO alerts SELECT alert_id, raised_at, raised_at, NULL, 'error', kind, subject, day,"
+        " evidence FROM alerts_1",
+        "DROP TABLE alerts_1",
+    ),
+}

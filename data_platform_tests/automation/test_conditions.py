@@ -1,0 +1,208 @@
+"""The refresh: the days that changed and no other, nothing for what did not change, and no storms."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from data_platform_tests.automation.conftest import feed
+
+DAILY = [
+    "raw_feedback",
+    "cleaned_feedback",
+    "fct_feedback",
+    "dim_feed",
+    "dim_author",
+    "dim_date",
+    "sentiment_scores",
+    "daily_sentiment",
+]
+FIRST = [
+    "1,2026-02-01T10:00:00Z,I love it,",
+    "2,2026-02-03T10:00:00Z,I hate it,",
+    "3,2026-02-03T11:00:00Z,The parcel came,",
+]
+
+
+class Ticks:
+    """Evaluates the conditions again and again, as the daemon does."""
+
+    def __init__(self, platform):
+        self.platform, self.cursor = platform, None
+        self.tick()
+
+    def tick(self, at=None):
+        """Return what is requested: asset name to days ('' for one without days)."""
+        result = dg.evaluate_automation_conditions(
+            defs=self.platform.definitions,
+            instance=self.platform.instance,
+            cursor=self.cursor,
+            evaluation_time=at,
+        )
+        self.cursor = result.cursor
+        return {
+            found.key.to_user_string(): {
+                part.partition_key or ""
+                for part in found.true_subset.expensively_compute_asset_partitions()
+            }
+            for found in result.results
+            if not found.true_subset.is_empty
+        }
+
+    def refresh(self, first, last):
+        """Run what a tick requested for a range of days."""
+        keys = [dg.AssetKey(name) for name in DAILY]
+        assert self.platform.run("refresh_job", days=(first, last), keys=keys).success
+
+
+@pytest.fixture
+def ticks(live):
+    platform = live()
+    ticks = Ticks(platform)
+    platform.write("shop/a.csv", *FIRST)
+    platform.collect("shop")
+    return ticks
+
+
+def today(ticks):
+    return ticks.platform.feeds.open_days.last.isoformat()
+
+
+def test_a_collection_refreshes_its_days_and_today_through_the_whole_chain(ticks):
+    requested = ticks.tick()
+    days = {"2026-02-01", "2026-02-03", today(ticks)}
+    assert {name: requested[name] for name in DAILY} == dict.fromkeys(DAILY, days)
+    assert requested["quarantined_feedback"] == {""}
+    assert ticks.tick().keys() & set(DAILY) == set()
+
+
+def test_one_changed_old_day_refreshes_that_day_and_no_other(ticks):
+    ticks.tick()
+    ticks.refresh("2026-02-01", "2026-02-03")
+    ticks.refresh(today(ticks), today(ticks))
+    ticks.tick()
+    ticks.platform.write("shop/b.csv", "4,2026-02-03T12:00:00Z,Late but lovely,")
+    ticks.platform.collect("shop")
+    requested = ticks.tick()
+    assert {requested[name] == {"2026-02-03"} for name in DAILY} == {True}
+
+
+def test_a_materialization_that_changed_nothing_starts_nothing(ticks):
+    ticks.tick()
+    for day in ("2026-02-01", "2026-02-03", today(ticks)):
+        ticks.refresh(day, day)
+    ticks.tick()
+    raw = [dg.AssetKey("raw_feedback")]
+    assert ticks.platform.run("refresh_job", days=("2026-02-01", "2026-02-01"), keys=raw).success
+    ticks.platform.collect("shop")
+    assert ticks.tick().keys() & set(DAILY) == set()
+
+
+def test_a_range_that_changed_nothing_starts_nothing(ticks):
+    """A range logs each day's own event behind Dagster's closing result, which has another version."""
+    ticks.tick()
+    ticks.refresh("2026-02-01", "2026-02-04")
+    ticks.refresh(today(ticks), today(ticks))
+    ticks.tick()
+    raw = [dg.AssetKey("raw_feedback")]
+    assert ticks.platform.run("refresh_job", days=("2026-02-01", "2026-02-04"), keys=raw).success
+    assert ticks.tick().keys() & set(DAILY) == set()
+
+
+def test_what_somebody_else_refreshed_is_not_refreshed_again(ticks):
+    """The command line runs the chain itself, on the same history."""
+    ticks.refresh("2026-02-01", "2026-02-03")
+    ticks.refresh(today(ticks), today(ticks))
+    assert ticks.tick().keys() & set(DAILY) == set()
+
+
+def test_a_day_that_one_feed_alone_has_is_refreshed(live):
+    platform = live(feed("shop"), feed("silent"))
+    ticks = Ticks(platform)
+    platform.write("shop/a.csv", *FIRST)
+    platform.collect("shop")
+    assert ticks.tick()["daily_sentiment"] >= {"2026-02-01", "2026-02-03"}
+
+
+def test_a_logged_day_without_a_run_counts_too(ticks):
+    ticks.tick()
+    ticks.refresh("2026-02-01", "2026-02-03")
+    ticks.tick()
+    feeds = ticks.platform.feeds
+    ticks.platform.write("shop/b.csv", "4,2026-02-03T12:00:00Z,Late,")
+    feeds.collect("shop")
+    for version in (feeds.version("shop", date(2026, 2, 3)),) * 2:
+        ticks.platform.instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                ["feed", "shop"],
+                partition="2026-02-03",
+                tags={
+                    "dagster/data_version": version,
+                    "dagster/data_version_is_user_provided": "true",
+                },
+            )
+        )
+        requested = ticks.tick().get("raw_feedback", set())
+        assert requested in ({"2026-02-03"}, set())
+    assert requested == set()
+
+
+def test_many_days_are_one_request_and_wait_while_they_are_being_refreshed(live):
+    platform = live(start_date="2025-01-01")
+    ticks = Ticks(platform)
+    first = date(2025, 1, 5)
+    days = [(first + timedelta(days=n)).isoformat() for n in range(400)]
+    platform.write("shop/a.csv", *[f"{n},{day}T10:00:00Z,fine," for n, day in enumerate(days)])
+    platform.collect("shop")
+    assert ticks.tick()["daily_sentiment"] >= set(days)
+    assert ticks.tick().keys() & set(DAILY) == set()
+
+
+def test_what_covers_all_days_follows_changes_once(ticks):
+    def publish():
+        assert ticks.platform.run("publish_job").success
+
+    ticks.tick()
+    ticks.refresh("2026-02-01", "2026-02-03")
+    ticks.refresh(today(ticks), today(ticks))
+    publish()
+    ticks.tick()
+    publish()
+    assert ticks.tick() == {}
+    raw = [dg.AssetKey("raw_feedback")]
+    assert ticks.platform.run("refresh_job", days=("2026-02-01", "2026-02-01"), keys=raw).success
+    assert ticks.tick() == {}
+
+
+def test_every_asset_has_a_freshness_policy_and_only_feeds_have_no_condition(live):
+    graph = live().definitions.resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        node = graph.get(key)
+        assert node.freshness_policy is not None, key
+        assert (node.automation_condition is None) == (key.path[0] == "feed"), key
+
+
+def test_a_day_that_failed_is_tried_again_when_an_hour_has_begun(ticks):
+    """The disk was full, somebody made room: nothing changes that would start the day again."""
+    ticks.tick()
+    lock = ticks.platform.settings.warehouse_path
+    lock.mkdir(parents=True)  # a folder where the warehouse file should be
+    keys = [dg.AssetKey(name) for name in DAILY]
+    days = ("2026-02-01", "2026-02-01")
+    assert not ticks.platform.run("refresh_job", days=days, keys=keys).success
+    assert ticks.tick().keys() & set(DAILY) == set()
+    lock.rmdir()
+    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
+    assert "2026-02-01" in ticks.tick(in_an_hour)["daily_sentiment"]
+    assert ticks.tick(in_an_hour).keys() & set(DAILY) == set()
+    ticks.refresh(*days)
+    assert "2026-02-01" not in ticks.tick(in_an_hour + timedelta(hours=1)).get("raw_feedback", {})
+
+
+def test_errors_of_a_feed_reach_the_health_of_the_sources(ticks):
+    ticks.tick()
+    ticks.platform.run("publish_job")
+    ticks.tick()
+    (ticks.platform.settings.base / "shop" / "b.csv").write_text("nonsense")
+    assert not ticks.platform.collect("shop").success
+    assert ticks.tick()["source_health"] == {""}

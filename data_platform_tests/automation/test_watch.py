@@ -1,0 +1,169 @@
+"""What goes wrong becomes an alert, once, and ends when it is mended."""
+
+import dagster as dg
+import pytest
+
+from data_platform.storage.warehouse import Warehouse
+from data_platform_tests.automation.conftest import feed
+
+ALERTS = "alert_sensor"
+FIRST, LAST = "2026-02-01", "2026-02-03"
+ROW = "1,2026-02-01T10:00:00Z,I love it,"
+
+
+@pytest.fixture
+def instance(tmp_path_factory):
+    """On disk: the instance in memory keeps no state of sensors."""
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+        yield instance
+
+
+def open_alerts(platform):
+    """Kind, subject, day and severity of the open alerts."""
+    if not platform.settings.warehouse_path.is_file():
+        return []
+    with Warehouse(platform.settings.warehouse_path).transaction() as transaction:
+        return transaction.connection.execute(
+            "SELECT kind, subject, day::VARCHAR, severity FROM alerts WHERE resolved_at IS NULL"
+            " ORDER BY ALL"
+        ).fetchall()
+
+
+def raised(platform):
+    """Look once; return how many alerts were ever raised."""
+    platform.tick(ALERTS)
+    with Warehouse(platform.settings.warehouse_path).transaction() as transaction:
+        return transaction.count("SELECT count(*) FROM alerts")
+
+
+def refresh(platform, first=FIRST, last=LAST):
+    keys = [dg.AssetKey("raw_feedback"), dg.AssetKey("cleaned_feedback")]
+    return platform.run("refresh_job", days=(first, last), keys=keys)
+
+
+def test_while_all_is_well_the_warehouse_is_not_even_opened(live):
+    platform = live()
+    platform.write("shop/a.csv", ROW)
+    assert platform.collect("shop").success
+    assert "all is well" in str(platform.tick(ALERTS).skip_reason)
+    assert not platform.settings.warehouse_path.exists()
+
+
+def test_a_failed_run_is_told_once_and_ends_with_a_good_one(live, caplog):
+    platform = live()
+    wrong = platform.settings.warehouse_path
+    wrong.mkdir(parents=True)
+    assert not refresh(platform, FIRST, FIRST).success
+    wrong.rmdir()
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("run_failed", "raw_feedback", FIRST, "error")]
+    assert [r.levelname for r in caplog.records if "run_failed" in r.getMessage()] == ["ERROR"]
+    assert raised(platform) == 1
+    caplog.clear()
+    platform.cursors.clear()  # a lost cursor looks at the same runs again
+    assert raised(platform) == 1
+    assert caplog.records == []
+    assert refresh(platform, "2026-02-02", LAST).success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("run_failed", "raw_feedback", FIRST, "error")]
+    assert refresh(platform, FIRST, FIRST).success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == []
+
+
+def test_a_broken_blocking_rule_is_told_by_its_check_alone(live):
+    platform = live()
+    platform.write("shop/a.csv", ROW)
+    platform.collect("shop")
+    refresh(platform)
+    with Warehouse(platform.settings.warehouse_path).transaction() as transaction:
+        transaction.connection.execute("INSERT INTO raw_feedback SELECT * FROM raw_feedback")
+    assert not refresh(platform).success
+    expected = [("check_failed", "raw_feedback: key_is_unique", FIRST, "error")]
+    assert open_alerts(platform) == expected
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == expected
+    with Warehouse(platform.settings.warehouse_path).transaction() as transaction:
+        transaction.connection.execute("DELETE FROM raw_feedback")
+        transaction.connection.execute("DELETE FROM loaded_segments")
+    assert refresh(platform).success
+    assert open_alerts(platform) == []
+
+
+def test_a_failed_check_that_leaves_its_run_green_is_told(live):
+    platform = live(alerts={"unknown_language_share": 0.1})
+    noise = [f"{n},2026-02-0{1 + n % 2}T10:00:00Z,zxq{n} wvt,en" for n in range(80)]
+    platform.write("shop/a.csv", *[row.rsplit(",", 1)[0] + "," for row in noise])
+    platform.collect("shop")
+    assert refresh(platform).success
+    platform.tick(ALERTS)
+    subject = "cleaned_feedback: unknown_language_share_is_low"
+    assert open_alerts(platform) == [
+        ("check_failed", subject, "2026-02-01", "warning"),
+        ("check_failed", subject, "2026-02-02", "warning"),
+    ]
+    assert refresh(platform, LAST, LAST).success  # another day that is well says nothing of them
+    assert raised(platform) == 2
+    assert len(open_alerts(platform)) == 2
+    rows = [f"{n},2026-02-01T10:00:00Z,I love the new coffee machine,true" for n in range(0, 80, 2)]
+    platform.write("shop/b.csv", *rows)
+    platform.collect("shop")
+    assert refresh(platform).success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("check_failed", subject, "2026-02-02", "warning")]
+
+
+def test_an_open_gap_is_told_once_by_its_file_and_ends_when_it_is_closed(live):
+    platform = live()
+    path = platform.settings.base / "shop" / "a.csv"
+    path.write_text("nonsense")
+    assert not platform.collect("shop").success
+    assert raised(platform) == raised(platform) == 1
+    assert open_alerts(platform) == [("open_gap", f"feed/shop: {path}", None, "error")]
+    platform.write("shop/a.csv", ROW)
+    assert platform.collect("shop").success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == []
+
+
+def test_a_run_that_ended_without_a_failed_step_is_told_by_its_job(live):
+    """A run worker that was killed: Dagster's monitoring ends the run with a message of its own."""
+    platform = live()
+    run = platform.instance.create_run_for_job(
+        platform.definitions.resolve_job_def("collect_job"), status=dg.DagsterRunStatus.STARTED
+    )
+    platform.instance.report_run_failed(run, "Run worker was killed")
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("run_failed", "collect_job", None, "error")]
+    assert platform.collect("shop").success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == []
+
+
+def test_a_warehouse_that_is_busy_is_written_at_the_next_look(live, monkeypatch):
+    monkeypatch.setattr("data_platform.automation.watch.LOCK_PATIENCE_SECONDS", 0.2)
+    platform = live()
+    (platform.settings.base / "shop" / "a.csv").write_text("nonsense")
+    platform.collect("shop")
+    with Warehouse(platform.settings.warehouse_path).transaction():
+        assert "was held by" in str(platform.tick(ALERTS).skip_reason)
+    assert raised(platform) == 1
+
+
+def test_more_runs_than_one_look_takes_are_all_looked_at(live, monkeypatch):
+    monkeypatch.setattr("data_platform.automation.watch.RUNS_PER_LOOK", 2)
+    platform = live(*(feed(f"shop_{n}") for n in range(5)))
+    wrong = platform.settings.warehouse_path
+    wrong.mkdir(parents=True)
+    for day in range(1, 6):
+        assert not refresh(platform, f"2026-02-0{day}", f"2026-02-0{day}").success
+    wrong.rmdir()
+    assert [raised(platform) for _ in range(4)] == [2, 4, 5, 5]
+
+
+@pytest.mark.parametrize("text", ["a\x1b[31mb\nc", "x" * 2_000])
+def test_evidence_is_one_short_line_without_control_characters(text):
+    from data_platform.automation.watch import shorten
+
+    assert len(shorten(text)) <= 500
+    assert shorten(text).isprintable()
