@@ -46,7 +46,7 @@ def build_definitions(
                 *ingestion_assets(feeds, partitions),
                 *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
                 *warehouse_assets(partitions),
-                *sentiment_assets(scoring_of(settings), partitions),
+                *sentiment_assets(scoring_of(settings), config.alerts.macro_f1, partitions),
                 *monitoring_assets(feeds),
                 *reporting_assets(
                     partitions,

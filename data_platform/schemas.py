@@ -480,6 +480,162 @@ SENTIMENT_SCORES = Table(
 )
 
 _SCORED = ("sentiment_scores.label",)
+_TRUTH = ("raw_feedback.label", "raw_feedback.rating")
+SENTIMENT_EVALUATION = Table(
+    name="sentiment_evaluation",
+    description=(
+        "One row per feed, language, truth and class: how the active model's labels compare with"
+        " people's labels and ratings; copies and deleted posts are left out."
+    ),
+    columns=(
+        *_carried(
+            "sentiment_scores",
+            *(SENTIMENT_SCORES.by_name[name] for name in ("model_fingerprint", "model_name")),
+        ),
+        *_carried("cleaned_feedback", FEED),
+        Column(
+            "language",
+            "VARCHAR",
+            "ISO 639 code; 'all': all languages of the feed together.",
+            True,
+            ("cleaned_feedback.language",),
+        ),
+        Column(
+            "truth",
+            "VARCHAR",
+            "What the scores are compared with: 'label' (a person's verdict) or 'rating' (the"
+            " author's own: up to 0.4 negative, from 0.6 on positive, in between neutral).",
+            True,
+            _TRUTH,
+        ),
+        Column(
+            "label",
+            "VARCHAR",
+            "Class: negative, neutral or positive; 'macro': the mean over the classes where a share"
+            " is defined, each class counting the same.",
+            True,
+            _TRUTH,
+        ),
+        Column(
+            "sample_count",
+            "BIGINT",
+            "Posts compared, of this feed, language and truth.",
+            True,
+            ("cleaned_feedback.feedback_id", "cleaned_feedback.duplicate_of"),
+        ),
+        Column(
+            "support_count",
+            "BIGINT",
+            "Posts whose truth is this class; macro: all that were compared.",
+            True,
+            _TRUTH,
+        ),
+        Column(
+            "predicted_count",
+            "BIGINT",
+            "Posts that the model gave this class; macro: all that were compared.",
+            True,
+            _SCORED,
+        ),
+        Column(
+            "precision_share",
+            "DOUBLE",
+            "Right ones among the posts predicted to be of this class, 0 to 1; null: none was.",
+            derived_from=(*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "recall_share",
+            "DOUBLE",
+            "Posts of this class that were predicted to be, 0 to 1; null: there is no such post.",
+            derived_from=(*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "f1_share",
+            "DOUBLE",
+            "2 TP / (2 TP + FP + FN), 0 to 1; null: the class is in neither truth nor predictions.",
+            derived_from=(*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "f1_low_share",
+            "DOUBLE",
+            "Lower end of the 95 % bootstrap percentile interval of f1_share; null with it.",
+            derived_from=(*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "f1_high_share",
+            "DOUBLE",
+            "Upper end of the 95 % bootstrap percentile interval of f1_share; null with it.",
+            derived_from=(*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "predicted_negative_count",
+            "BIGINT",
+            "Posts of this class that the model called negative; macro: of all classes.",
+            True,
+            (*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "predicted_neutral_count",
+            "BIGINT",
+            "Posts of this class that the model called neutral; macro: of all classes.",
+            True,
+            (*_TRUTH, *_SCORED),
+        ),
+        Column(
+            "predicted_positive_count",
+            "BIGINT",
+            "Posts of this class that the model called positive; macro: of all classes.",
+            True,
+            (*_TRUTH, *_SCORED),
+        ),
+    ),
+    key=("model_fingerprint", "feed", "language", "truth", "label"),
+    row_rules=(
+        RowRule(
+            "truth_and_label_are_known",
+            "truth IN ('label', 'rating')"
+            " AND label IN ('negative', 'neutral', 'positive', 'macro')",
+            "Scores are compared with labels or ratings, class by class and in the mean.",
+        ),
+        RowRule(
+            "counts_add_up",
+            "predicted_negative_count + predicted_neutral_count + predicted_positive_count"
+            " = support_count AND support_count <= sample_count AND predicted_count <= sample_count"
+            " AND (label <> 'macro' OR (support_count = sample_count"
+            " AND predicted_count = sample_count))",
+            "The posts of a class are divided among the predictions, and macro counts every post.",
+        ),
+        RowRule(
+            "shares_are_between_0_and_1",
+            " AND ".join(
+                f"coalesce({name}, 0) BETWEEN 0 AND 1"
+                for name in (
+                    "precision_share",
+                    "recall_share",
+                    "f1_share",
+                    "f1_low_share",
+                    "f1_high_share",
+                )
+            ),
+            "Precision, recall and F1 are shares.",
+        ),
+        RowRule(
+            "shares_without_posts_are_null",
+            "(precision_share IS NULL) = (predicted_count = 0)"
+            " AND (recall_share IS NULL) = (support_count = 0)"
+            " AND (f1_share IS NULL) = (support_count + predicted_count = 0)",
+            "A share is null where nothing could be counted, and only there.",
+        ),
+        RowRule(
+            "intervals_are_ordered",
+            "CASE WHEN f1_low_share IS NULL THEN f1_high_share IS NULL"
+            " ELSE f1_share IS NOT NULL AND f1_low_share <= f1_high_share END",
+            "An interval belongs to a share, and its lower end is not above its upper end.",
+        ),
+    ),
+    is_published=True,
+)
+
 DAILY_SENTIMENT = Table(
     name="daily_sentiment",
     description="One row per day, feed and language: how much was said, and how it felt.",
@@ -631,6 +787,7 @@ STAGE_TABLES: tuple[Table, ...] = (
     DIM_AUTHOR,
     DIM_DATE,
     SENTIMENT_SCORES,
+    SENTIMENT_EVALUATION,
     DAILY_SENTIMENT,
     SOURCE_HEALTH,
 )

@@ -178,13 +178,19 @@ class SentimentOptions(_Strict):
 
 
 class AlertOptions(_Strict):
-    """From which share on a person should look; shares are 0 to 1."""
+    """From where on a person should look; shares and F1 are 0 to 1."""
 
     quarantined_share: float = Field(default=0.05, ge=0, le=1)
     duplicate_share: float = Field(default=0.5, ge=0, le=1)
     unknown_language_share: float = Field(default=0.3, ge=0, le=1)
     volume_ratio: float = Field(
         default=3.0, gt=1, description="Posts of a day against the median of the 14 days before."
+    )
+    macro_f1: float = Field(
+        default=0.4,
+        ge=0,
+        le=1,
+        description="Lowest macro-F1 of a feed's scores against its human labels or ratings.",
     )
 
 

@@ -38,10 +38,17 @@ def test_data_walks_one_way(definitions):
     assert parents["cleaned_feedback"] == {"raw_feedback"}
     assert parents["fct_feedback"] == {"raw_feedback", "cleaned_feedback"}
     assert parents["sentiment_scores"] == {"cleaned_feedback"}
+    assert parents["sentiment_evaluation"] == {
+        "raw_feedback",
+        "cleaned_feedback",
+        "sentiment_scores",
+    }
     assert parents["daily_sentiment"] == {"cleaned_feedback", "sentiment_scores"}
     assert parents["source_health"] == {"raw_feedback", "quarantined_feedback"}
     assert parents["feedback_report"] == {"feedback_snapshot"}
-    assert {"daily_sentiment", "source_health", "fct_feedback"} <= parents["feedback_snapshot"]
+    assert {"daily_sentiment", "source_health", "fct_feedback", "sentiment_evaluation"} <= parents[
+        "feedback_snapshot"
+    ]
     assert "raw_feedback" not in parents["feedback_snapshot"]
 
 

@@ -33,7 +33,7 @@ def platform_jobs(assets: list[dg.AssetsDefinition]) -> dict[str, Any]:
         dg.define_asset_job(
             PUBLISH_JOB,
             selection=dg.AssetSelection.assets(*whole),
-            description="Bring quarantine, source health, snapshot and report up to date.",
+            description="Bring quarantine, source health, evaluation, snapshot and report up to date.",
         ),
     ]
     return {job.name: job for job in jobs}

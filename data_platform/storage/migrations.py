@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from data_platform.schemas import ALERTS
+from data_platform.schemas import ALERTS, SENTIMENT_EVALUATION
 
 # From version: statements that lead to the next one. They run in one transaction.
 MIGRATIONS: Mapping[int, Sequence[str]] = {
@@ -12,5 +12,6 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "INSERT INTO alerts SELECT alert_id, raised_at, raised_at, NULL, 'error', kind, subject, day,"
         " evidence FROM alerts_1",
         "DROP TABLE alerts_1",
+        SENTIMENT_EVALUATION.ddl,
     ),
 }

@@ -7,7 +7,7 @@ import pytest
 
 from data_platform.errors import WarehouseVersionError
 from data_platform.monitoring.alerts import OPEN_GAP, RUN_FAILED, Recovery, update_alerts
-from data_platform.schemas import SCHEMA_VERSION
+from data_platform.schemas import SCHEMA_VERSION, TABLES
 from data_platform.storage.warehouse import CHECK_FAILED, Trouble, Warehouse
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_events_count_in_their_order(warehouse):
 def test_a_warehouse_of_version_1_is_migrated_with_its_alerts(home):
     path = home / "warehouse.duckdb"
     with Warehouse(path).transaction() as transaction:
-        transaction.connection.execute("DROP TABLE alerts")
+        transaction.connection.execute("DROP TABLE alerts; DROP TABLE sentiment_evaluation")
         transaction.connection.execute(
             "CREATE TABLE alerts (alert_id VARCHAR NOT NULL, raised_at TIMESTAMPTZ NOT NULL,"
             " kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, day DATE, evidence VARCHAR NOT NULL)"
@@ -101,7 +101,9 @@ def test_a_warehouse_of_version_1_is_migrated_with_its_alerts(home):
     assert update(migrated, FAILED).raised == [FAILED]
     with migrated.transaction() as transaction:
         found = transaction.count("SELECT version FROM schema_version")
+        tables = transaction.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert found == SCHEMA_VERSION
+    assert {name for (name,) in tables} >= set(TABLES)
 
 
 def test_a_warehouse_of_a_newer_version_is_refused_and_left_as_it_is(home):

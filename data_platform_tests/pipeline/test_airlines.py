@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from statistics import mean
 
 import pytest
 
@@ -61,6 +62,32 @@ def test_every_tweet_is_stored_once_and_scored_as_nltk_scores_it(airlines):
     before = airlines.digest()
     assert "nothing changed" in airlines.cli("backfill", *RANGE)
     assert airlines.digest() == before
+
+
+def test_macro_f1_is_that_of_a_plain_loop_over_the_file(airlines):
+    """The labels are read from the file itself; where an id has two, the smaller one stands."""
+    airlines.cli("backfill", *RANGE)
+    labels = {}
+    with next((airlines.folder / "incoming").iterdir()).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            post = f"x:{row['tweet_id']}"
+            labels[post] = min(labels.get(post, "positive"), row["airline_sentiment"])
+    scored = airlines.published(
+        "SELECT feedback_id, s.label FROM current_sentiment s JOIN cleaned_feedback c"
+        " USING (feedback_id) WHERE c.duplicate_of IS NULL"
+    )
+    f1s = []
+    for label in ("negative", "neutral", "positive"):
+        hits = sum(labels[post] == label == predicted for post, predicted in scored)
+        either = sum((labels[post] == label) + (predicted == label) for post, predicted in scored)
+        f1s.append(2 * hits / either)
+    [(count, f1, low, high)] = airlines.published(
+        "SELECT sample_count, f1_share, f1_low_share, f1_high_share FROM sentiment_evaluation"
+        " WHERE feed = 'airlines' AND language = 'all' AND truth = 'label' AND label = 'macro'"
+    )
+    assert count == len(scored) > 14_000
+    assert f1 == pytest.approx(mean(f1s), abs=1e-6)
+    assert low < f1 < high < low + 0.03
 
 
 def test_contradicting_labels_of_one_tweet_end_the_same_way_in_any_order(airlines, platform_in):

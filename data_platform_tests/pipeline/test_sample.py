@@ -81,6 +81,19 @@ def test_texts_in_other_languages_are_counted_and_never_scored(sample):
     assert {language for language, count in scored.items() if count} == {"en"}
 
 
+def test_scores_are_compared_with_labels_and_with_stars(sample):
+    platform, _ = sample
+    found = platform.published(
+        "SELECT feed, truth, sample_count, f1_share FROM sentiment_evaluation"
+        " WHERE language = 'all' AND label = 'macro' ORDER BY feed"
+    )
+    assert [row[:2] for row in found] == [
+        ("kaffeklar_reviews", "rating"),
+        ("larkwing_social", "label"),
+    ]
+    assert all(count > 100 and f1 > 0.4 for _, _, count, f1 in found)
+
+
 def test_the_incident_shows_in_volume_and_sentiment(sample, planted):
     platform, _ = sample
     days = ", ".join(f"DATE '{day}'" for day in planted.incident_days)
