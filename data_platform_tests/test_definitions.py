@@ -44,7 +44,7 @@ def test_data_walks_one_way(definitions):
         "sentiment_scores",
     }
     assert parents["daily_sentiment"] == {"cleaned_feedback", "sentiment_scores"}
-    assert parents["source_health"] == {"raw_feedback", "quarantined_feedback"}
+    assert parents["source_health"] == {"feed/shop", "raw_feedback", "quarantined_feedback"}
     assert parents["feedback_report"] == {"feedback_snapshot"}
     assert {"daily_sentiment", "source_health", "fct_feedback", "sentiment_evaluation"} <= parents[
         "feedback_snapshot"

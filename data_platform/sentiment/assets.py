@@ -22,6 +22,7 @@ from data_platform.sentiment.scoring import Scoring
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
+    failed_rule,
     lineage_metadata,
     refresh_partitions,
     rule_results,
@@ -99,7 +100,7 @@ def sentiment_assets(
                 rows, rules = refresh_sentiment_evaluation(transaction)
                 row_count, digest = transaction.digest(SENTIMENT_EVALUATION)
         except RuleViolationError as error:
-            warehouse.warehouse.raise_alert("rule_violation", error.table, None, str(error))
+            yield failed_rule(warehouse.warehouse, error)
             raise dg.Failure(str(error), allow_retries=False) from error
         yield from rule_results(SENTIMENT_EVALUATION, rules)
         overall = macro_rows(rows)

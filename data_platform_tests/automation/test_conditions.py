@@ -109,11 +109,33 @@ def test_a_range_that_changed_nothing_starts_nothing(ticks):
     assert ticks.tick().keys() & set(DAILY) == set()
 
 
-def test_what_somebody_else_refreshed_is_not_refreshed_again(ticks):
-    """The command line runs the chain itself, on the same history."""
-    ticks.refresh("2026-02-01", "2026-02-03")
-    ticks.refresh(today(ticks), today(ticks))
-    assert ticks.tick().keys() & set(DAILY) == set()
+def test_a_change_between_a_request_and_the_next_look_is_not_forgotten(ticks):
+    """The file lands when the days were just requested: their run may have read without it."""
+    assert "2026-02-03" in ticks.tick()["raw_feedback"]
+    ticks.platform.write("shop/b.csv", "4,2026-02-03T12:00:00Z,Late but lovely,")
+    ticks.platform.collect("shop")
+    assert ticks.tick()["raw_feedback"] == {"2026-02-03"}
+
+
+def test_a_change_while_another_run_writes_the_day_is_not_forgotten(ticks):
+    """The run loaded the day, then a file landed, then the run logged what it had loaded."""
+    ticks.tick()
+    ticks.platform.write("shop/b.csv", "4,2026-02-03T12:00:00Z,Late but lovely,")
+    ticks.platform.collect("shop")
+    ticks.refresh("2026-02-03", "2026-02-03")
+    assert ticks.tick()["raw_feedback"] == {"2026-02-03"}
+    ticks.refresh("2026-02-03", "2026-02-03")
+    assert "raw_feedback" not in ticks.tick()
+
+
+def test_what_was_refreshed_before_the_first_look_is_left_alone(live):
+    platform = live()
+    platform.write("shop/a.csv", *FIRST)
+    platform.collect("shop")
+    keys = [dg.AssetKey(name) for name in DAILY]
+    assert platform.run("refresh_job", days=("2026-02-01", "2026-02-03"), keys=keys).success
+    ticks = Ticks(platform)
+    assert ticks.tick() == {}
 
 
 def test_a_day_that_one_feed_alone_has_is_refreshed(live):
