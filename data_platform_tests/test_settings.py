@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from data_platform.errors import ConfigurationError
-from data_platform.settings import Environment, load_settings, read_config
+from data_platform.settings import Environment, FileFeed, interval, load_settings, read_config
 
 FIELDS = "{source_id: id, posted_at: at, body: text}"
 FEED = f"{{name: shop, kind: file, path: a.csv, fields: {FIELDS}}}"
@@ -95,3 +96,24 @@ def test_the_template_of_init_is_valid():
 
     with as_file(files("data_platform").joinpath("feedback_template.yaml")) as path:
         assert read_config(path).feeds[0].name == "my_reviews"
+
+
+@pytest.mark.parametrize("every", ["0s", "5", "soon", "-1m", "1w"])
+def test_an_interval_that_is_none_is_refused(every):
+    with pytest.raises(ValidationError, match="every"):
+        FileFeed.model_validate(
+            {
+                "kind": "file",
+                "name": "shop",
+                "path": "x",
+                "every": every,
+                "fields": {"source_id": "id", "posted_at": "at", "body": "text"},
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0s", 0), ("15s", 15), ("5m", 300), ("2h", 7_200), ("1d", 86_400)]
+)
+def test_an_interval_is_a_number_and_a_unit(text, seconds):
+    assert interval(text).total_seconds() == seconds

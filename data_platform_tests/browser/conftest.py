@@ -90,9 +90,8 @@ class Server:
         assert self.cli("dagster-home").returncode == 0
         web = [BIN / "dagster-webserver", "-h", "127.0.0.1", "-p", str(self.port)]
         for name, command in (("web", web), ("daemon", [BIN / "dagster-daemon", "run"])):
-            log = (self.folder / f"{name}.log").open("wb")
-            self.processes.append(
-                subprocess.Popen(
+            with (self.folder / f"{name}.log").open("wb") as log:
+                process = subprocess.Popen(
                     [*command, "-w", str(PROJECT / "workspace.yaml")],
                     env=self.environment,
                     cwd=PROJECT,
@@ -102,7 +101,7 @@ class Server:
                     # a test run in the background of a shell has SIGINT ignored
                     preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 )
-            )
+            self.processes.append(process)
         self.wait(lambda: bool(self.query(LOADED)["repositoriesOrError"].get("nodes")), 120)
         self.wait(self.daemon_is_healthy, 120)
 

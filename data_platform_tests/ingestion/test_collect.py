@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -234,6 +235,52 @@ def test_the_handle_of_an_author_is_nowhere_in_the_landing_zone(place):
     place.collect(fields=fields)
     for path in place.landing.root.rglob("*"):
         assert not path.is_file() or b"secret_ann" not in path.read_bytes()
+
+
+def test_a_file_that_was_just_written_is_waited_for(place):
+    place.write("a.csv")
+    started = time.monotonic()
+    assert place.collect(settle="1s").read_count == 2
+    assert time.monotonic() - started >= 1
+
+
+def test_a_file_that_somebody_goes_on_writing_is_left_for_the_next_collection(place):
+    place.write("done.csv", "9,2024-03-01,fine\n")
+    script = (
+        "import sys, time\n"
+        "with open(sys.argv[1], 'w') as stream:\n"
+        "    for n in range(60):\n"
+        "        stream.write(f'{n},x\\n'); stream.flush(); time.sleep(0.1)\n"
+    )
+    path = place.incoming / "growing.csv"
+    with subprocess.Popen([sys.executable, "-c", script, str(path)]) as writer:
+        while not path.exists():
+            time.sleep(0.05)
+        found = place.collect(settle="1s")
+        assert writer.poll() is None
+        writer.kill()
+    assert (found.delivery_count, found.unsettled_count, found.errors) == (1, 1, [])
+    assert place.posts() == [("2024-03-01", "9", "fine")]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_landed(place, monkeypatch):
+    """An exporter that overwrites its file in place, slower than `settle`."""
+    path = place.write("a.csv")
+    read = FileConnector.read
+
+    def disturbed(connector, file):
+        yield from read(connector, file)
+        path.write_text(path.read_text() + "3,2024-03-01,more\n")
+
+    monkeypatch.setattr(FileConnector, "read", disturbed)
+    (message,) = place.collect().errors
+    assert "changed while it was read" in message
+    assert place.segments() == []
+    (gap,) = place.ledger.gaps("shop").values()
+    assert gap.is_transient
+    monkeypatch.setattr(FileConnector, "read", read)
+    assert place.collect().read_count == 3
+    assert place.ledger.gaps("shop") == {}
 
 
 KILLED_RUN = """
