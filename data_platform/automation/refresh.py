@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from socket import gethostname
 from typing import Any
 
 import dagster as dg
 
 from data_platform.automation.jobs import COLLECT_JOB, PUBLISH_JOB, REFRESH_JOB
 from data_platform.automation.staleness import Staleness
-from data_platform.automation.watch import failure_reason
+from data_platform.automation.watch import HOST_TAG, failure_reason
 from data_platform.ingestion.assets import feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
@@ -133,9 +134,9 @@ class Refresher:
         days: Sequence[date],
         keys: Sequence[dg.AssetKey] | None,
     ) -> None:
-        tags = {}
+        tags = {HOST_TAG: gethostname()}
         if days:
-            tags = {RANGE_START: days[0].isoformat(), RANGE_END: days[-1].isoformat()}
+            tags |= {RANGE_START: days[0].isoformat(), RANGE_END: days[-1].isoformat()}
         logger = logging.getLogger("data_platform.progress")
         logger.addHandler(self._handler)
         try:

@@ -2,11 +2,16 @@
 
 import json
 import logging
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import dagster as dg
+from dagster._core.launcher import DefaultRunLauncher  # not public; the default of every instance
 
 from data_platform.automation.health import idle_sensors, read_sensors
 from data_platform.automation.sensors import ALERT_SENSOR, PLATFORM_SENSORS
@@ -30,6 +35,9 @@ LOOK_BACK = timedelta(days=7)
 # Two runs that end together may become visible in either order.
 OVERLAP = timedelta(minutes=1)
 LOCK_PATIENCE_SECONDS = 5.0
+HOST_TAG = "data_platform/host"
+CLOCK_SLACK_SECONDS = 60.0
+UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 PRESENT_KINDS = (OPEN_GAP, SENSOR_FAILED, SENSOR_STOPPED)
 SHOWN_CHARACTERS = 500
@@ -52,6 +60,8 @@ def alert_sensor(
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         state: dict[str, Any] = json.loads(context.cursor or "{}")
         now = datetime.now(UTC)
+        for run_id in end_lost_runs(context.instance):
+            logger.error("run %s was lost with its process; it counts as failed", run_id[:8])
         gaps = [
             Trouble(OPEN_GAP, f"feed/{gap.feed}: {gap.subject}", shorten(gap.reason))
             for gap in feeds.gaps()
@@ -97,6 +107,58 @@ def alert_sensor(
             " table alerts and to the log, each once, and notes when they are over."
         ),
     )
+
+
+def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed whose process on this machine is gone; return their ids.
+
+    After a power cut or a SIGKILL of everything, Dagster 1.13 shows them as started for ever. Its
+    days would count as in progress, and its feed as being collected, and neither would ever be
+    asked for again.
+    """
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
+        return []  # the launcher knows its workers
+    lost = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY)):
+        run = record.dagster_run
+        pid = _process_of(instance, run.run_id)
+        is_elsewhere = run.tags.get(HOST_TAG, gethostname()) != gethostname()
+        if pid is None or is_elsewhere or _is_alive(pid, record.start_time):
+            continue
+        latest = instance.get_run_by_id(run.run_id)
+        if latest is not None and latest.status in UNDER_WAY:
+            message = f"Process {pid} of this run is gone: it was killed, or the machine stopped."
+            instance.report_run_failed(latest, message)
+            lost.append(run.run_id)
+    return lost
+
+
+def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """Return the id of the process that executes a run, as the run has logged it."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+    found = None
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and (pid := event.engine_event_data.metadata.get("pid")) is not None:
+            found = int(str(pid.value))
+    return found
+
+
+def _is_alive(pid: int, run_started_at: float | None) -> bool:
+    """True if the process of a run is there; one younger than the run only has its number.
+
+    /proc/<pid>/stat gives the start as field 22, in clock ticks since the machine's (proc(5)).
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+    except OSError:
+        return False
+    fields = stat.rpartition(")")[2].split()  # from field 3 on: the name may hold anything
+    is_zombie = fields[0] == "Z"
+    age = uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    run_age = time.time() - (run_started_at or time.time())
+    return not is_zombie and age + CLOCK_SLACK_SECONDS >= run_age
 
 
 def run_events(

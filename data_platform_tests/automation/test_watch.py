@@ -1,8 +1,16 @@
 """What goes wrong becomes an alert, once, and ends when it is mended."""
 
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
 import dagster as dg
 import pytest
 
+from data_platform.automation.watch import _is_alive, end_lost_runs
 from data_platform.storage.warehouse import Warehouse
 from data_platform_tests.automation.conftest import feed
 
@@ -138,6 +146,58 @@ def test_a_run_that_ended_without_a_failed_step_is_told_by_its_job(live):
     assert platform.collect("shop").success
     platform.tick(ALERTS)
     assert open_alerts(platform) == []
+
+
+LOST_RUN = """
+    import os, signal, sys
+    import dagster as dg
+
+    @dg.asset
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+        dg.Definitions([killed]).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+"""
+
+
+def test_a_run_that_was_lost_with_its_process_is_ended_and_told(live, instance):
+    platform = live()
+    script = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        textwrap.dedent(LOST_RUN),
+        instance.root_directory,
+    ]
+    assert subprocess.run(script, check=False, capture_output=True).returncode == -signal.SIGKILL
+    (lost,) = instance.get_runs()
+    assert lost.status is dg.DagsterRunStatus.STARTED
+    platform.tick(ALERTS)
+    (ended,) = instance.get_runs()
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+    assert raised(platform) == 1
+
+
+def test_a_process_that_is_younger_than_the_run_is_another_one():
+    assert _is_alive(os.getpid(), time.time())
+    assert not _is_alive(os.getpid(), time.time() - 10 * 86_400)
+    assert not _is_alive(2**22 + 1, time.time())  # beyond the largest process id of Linux
+
+
+def test_a_run_under_way_is_left_alone(live, instance):
+    platform = live()
+    seen = []
+
+    @dg.asset
+    def looks(context):
+        seen.extend(end_lost_runs(instance))
+        seen.append(context.run.status)
+
+    assert dg.materialize([looks], instance=instance).success
+    assert len(seen) == 1
+    assert platform.tick(ALERTS).skip_reason
 
 
 def test_a_warehouse_that_is_busy_is_written_at_the_next_look(live, monkeypatch):
