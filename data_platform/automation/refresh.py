@@ -12,7 +12,7 @@ import dagster as dg
 from data_platform.automation.jobs import COLLECT_JOB, PUBLISH_JOB, REFRESH_JOB
 from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import HOST_TAG, failure_reason
-from data_platform.ingestion.assets import feed_key
+from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
 from data_platform.storage.resources import day_materialization
@@ -153,6 +153,8 @@ class Refresher:
         for event in result.all_events:
             if event.is_step_failure:
                 outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
+            elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+                outcome.failures += _refused(event.asset_check_evaluation_data)
             elif event.event_type_value == "ASSET_MATERIALIZATION":
                 found = event.step_materialization_data.materialization
                 if (c := found.metadata.get("content_changed")) is not None and c.value:
@@ -186,3 +188,12 @@ class _ProgressHandler(logging.Handler):
             number, total = words[1].lstrip("("), words[3].rstrip("):")
             if number.isdigit() and total.isdigit():
                 self.progress(str(meta.get("step_key", "")), int(number), int(total))
+
+
+def _refused(evaluation: dg.AssetCheckEvaluation) -> list[str]:
+    """Return why deliveries of a feed were refused."""
+    if evaluation.check_name != EVERY_DELIVERY_WAS_READ or evaluation.passed:
+        return []
+    reasons = [v.value for n, v in evaluation.metadata.items() if n.startswith("refused_")]
+    name = evaluation.asset_key.to_user_string()
+    return [f"{name}: {reason}" for reason in reasons if isinstance(reason, str)]

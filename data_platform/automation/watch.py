@@ -16,8 +16,10 @@ from dagster._core.launcher import DefaultRunLauncher  # not public; the default
 from data_platform.automation.health import idle_sensors, read_sensors
 from data_platform.automation.sensors import ALERT_SENSOR, PLATFORM_SENSORS
 from data_platform.errors import WarehouseBusyError
+from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.alerts import (
+    CHECK_FAILED,
     OPEN_GAP,
     RUN_FAILED,
     SENSOR_FAILED,
@@ -25,8 +27,9 @@ from data_platform.monitoring.alerts import (
     Recovery,
     update_alerts,
 )
+from data_platform.monitoring.assets import COLLECTED_WELL, NO_GAP_IS_OPEN
 from data_platform.storage.resources import FAILING_DAYS, FIRST_DAY, LAST_DAY
-from data_platform.storage.warehouse import CHECK_FAILED, Trouble, Warehouse, check_subject
+from data_platform.storage.warehouse import Trouble, Warehouse, check_subject
 
 logger = logging.getLogger("data_platform.alerts")
 
@@ -39,6 +42,8 @@ HOST_TAG = "data_platform/host"
 CLOCK_SLACK_SECONDS = 60.0
 UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+# These checks say what each open gap says for itself.
+TOLD_BY_GAPS = (EVERY_DELIVERY_WAS_READ, COLLECTED_WELL, NO_GAP_IS_OPEN)
 PRESENT_KINDS = (OPEN_GAP, SENSOR_FAILED, SENSOR_STOPPED)
 SHOWN_CHARACTERS = 500
 
@@ -183,14 +188,15 @@ def run_events(
             evaluation = event.asset_check_evaluation_data
             if evaluation.blocking and not evaluation.passed:
                 blocked.add(evaluation.asset_key.to_user_string())
-            yield from _check_events(evaluation)
+            elif evaluation.check_name not in TOLD_BY_GAPS:
+                yield from _check_events(evaluation)
     if run.status is dg.DagsterRunStatus.SUCCESS:
         yield Recovery(RUN_FAILED, run.job_name)
         return
     steps = [e for e in events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
     for event in steps:
         for subject in keys_of_step.get(str(event.step_key), [str(event.step_key)])[:1]:
-            if subject not in blocked:  # the check tells it, with the numbers
+            if subject not in blocked:  # the write has told it, with the numbers
                 yield Trouble(RUN_FAILED, subject, shorten(failure_reason(event)), _run_day(run))
     if not steps:
         reasons = [e.message for e in events if e.event_type is dg.DagsterEventType.RUN_FAILURE]

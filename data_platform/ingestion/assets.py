@@ -24,6 +24,8 @@ from data_platform.storage.resources import (
 from data_platform.storage.warehouse import DayWrite
 
 GROUP = "ingestion"
+MAX_REFUSED_SHOWN = 20
+EVERY_DELIVERY_WAS_READ = "every_delivery_was_read"
 QUARANTINED_SHARE_CHECK = "quarantined_share_is_low"
 
 
@@ -59,6 +61,13 @@ def _feed_asset(
         tags={"stage": GROUP, "source": feed.platform},
         code_version="1",
         retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
+        check_specs=[
+            dg.AssetCheckSpec(
+                EVERY_DELIVERY_WAS_READ,
+                asset=key,
+                description="The collection landed every delivery (file) that the feed offers.",
+            )
+        ],
     )
     def collect_feed(context: dg.AssetExecutionContext) -> Iterator[StageEvent]:
         try:
@@ -82,11 +91,16 @@ def _feed_asset(
             numbers = {"records_landed": landed.get(day, 0)}
             return landed_materialization(feeds, feed.name, day, numbers)
 
-        if collection.errors:
-            yield from (event(day) for day in sorted(landed))
-            count = len(collection.errors)
-            message = f"{count} delivery(ies) refused: " + "; ".join(collection.errors)
-            raise dg.Failure(message, allow_retries=False)
+        # A refused delivery is red here, and does not keep the others from being loaded.
+        for number, reason in enumerate(collection.errors, start=1):
+            context.log.error(f"refused ({number} of {len(collection.errors)}): {reason}")
+        shown = {f"refused_{n}": e for n, e in enumerate(collection.errors[:MAX_REFUSED_SHOWN], 1)}
+        yield dg.AssetCheckResult(
+            passed=not collection.errors,
+            check_name=EVERY_DELIVERY_WAS_READ,
+            asset_key=key,
+            metadata={"refused_deliveries": len(collection.errors), **shown},
+        )
         yield from (event(day) for day in sorted(landed.keys() - requested))
         if len(requested) == 1:
             (day,) = requested

@@ -9,6 +9,7 @@ from data_platform.storage.warehouse import Transaction, Trouble
 Identity = tuple[str, str, date | None]
 
 RUN_FAILED = "run_failed"
+CHECK_FAILED = "check_failed"
 OPEN_GAP = "open_gap"
 SENSOR_FAILED = "sensor_failed"
 SENSOR_STOPPED = "sensor_stopped"

@@ -14,8 +14,8 @@ from pydantic import Field
 from data_platform.errors import DataPlatformError, RuleViolationError
 from data_platform.schemas import TABLES, Column, Table
 from data_platform.storage.warehouse import (
-    CHECK_FAILED,
     DEFAULT_LOCK_TIMEOUT_SECONDS,
+    RULE_BROKEN,
     DayWrite,
     RuleResult,
     Trouble,
@@ -181,7 +181,7 @@ def failed_rule(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetChec
     day = date.fromisoformat(error.day) if error.day else None
     evidence = f"{error.violation_count} row(s), for example {error.evidence}; nothing was written"
     subject = check_subject(error.table, error.rule)
-    warehouse.raise_alert(Trouble(CHECK_FAILED, subject, evidence, day))
+    warehouse.raise_alert(Trouble(RULE_BROKEN, subject, evidence, day))
     return dg.AssetCheckResult(
         passed=False,
         check_name=error.rule,

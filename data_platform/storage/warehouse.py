@@ -100,7 +100,7 @@ class Trouble:
     """Something that a person should know of.
 
     Attributes:
-        kind: what happened, such as `check_failed`.
+        kind: what happened, such as `rule_broken`.
         subject: table, check, feed, file, job or sensor that it is about.
         evidence: numbers and keys that show it; never feedback text.
         day: partition that it is about; None if none or several.
@@ -119,7 +119,7 @@ class Trouble:
         return self.kind, self.subject, self.day
 
 
-CHECK_FAILED = "check_failed"
+RULE_BROKEN = "rule_broken"
 
 
 def check_subject(table: str, check: str) -> str:
@@ -415,8 +415,8 @@ class Transaction:
         """A day that can be written again has no broken blocking rule any more."""
         self.connection.execute(
             f"UPDATE {ALERTS.name} SET resolved_at = ? WHERE kind = ? AND starts_with(subject, ?)"
-            " AND severity = 'error' AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL",
-            [datetime.now(UTC), CHECK_FAILED, check_subject(table.name, ""), day],
+            " AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL",
+            [datetime.now(UTC), RULE_BROKEN, check_subject(table.name, ""), day],
         )
 
     def _audit_incoming(self, table: Table, incoming: str, day: date | None) -> int:

@@ -218,8 +218,8 @@ def page(chromium: Browser, server: Server, request: pytest.FixtureRequest) -> I
     """A page whose last state is kept as a screenshot in build/screenshots."""
     page = chromium.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
     page.set_default_timeout(30_000)
-    yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    yield page
     name = re.sub(r"\W+", "_", request.node.name).removeprefix("test_")
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
     page.close()

@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from data_platform_tests.browser.conftest import SCREENSHOTS
+
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
 
 CHAIN = ("raw_feedback", "cleaned_feedback", "fct_feedback", "sentiment_scores", "daily_sentiment")
@@ -69,8 +71,8 @@ def test_one_day_of_the_whole_chain_is_materialized_by_hand(page, server):
     server.drop("kiosk", "by_hand.csv", posts(server, 50, 50, first_id=100))
     launch(page, str(day))
     server.wait(lambda: feed_days(server, "kiosk").get(str(day)) == 2, 150)
-    page.goto("/assets/daily_sentiment?view=partitions")
-    page.get_by_text(str(day)).first.wait_for(timeout=WAIT_MS)
+    page.goto("/assets/daily_sentiment?view=events")
+    expect(page.get_by_text(str(day)).first).to_be_visible(timeout=WAIT_MS)
 
 
 def test_three_days_are_backfilled_and_the_checks_show_their_numbers(page, server):
@@ -86,8 +88,8 @@ def test_three_days_are_backfilled_and_the_checks_show_their_numbers(page, serve
     page.get_by_text("volume_is_usual").first.click()
     expect(page.get_by_text("Passed").first).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("highest_ratio").first).to_be_visible()
-    page.get_by_text("Plots", exact=True).first.click()
-    expect(page.locator("canvas").first).to_be_visible()
+    page.get_by_text("Plots", exact=True).last.click()
+    expect(page.locator("canvas").first).to_be_visible(timeout=WAIT_MS)
 
 
 def test_a_dropped_file_changes_daily_sentiment_without_a_click(page, server):
@@ -123,15 +125,14 @@ def test_a_broken_file_turns_its_feed_red_and_says_what_to_do(page, server):
 
     server.wait(lambda: len(alerts()) == 1, 180)
     assert "Mend fields in feedback.yaml, or the file" in alerts()[0][0]
-    page.goto("/assets/feed/forum?view=events")
+    page.goto("/assets/feed/forum?view=checks")
+    page.get_by_text("every_delivery_was_read").first.click()
     expect(page.get_by_text("Failed").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("is not in this file").first).to_be_visible()
     status = server.cli("status")
     assert status.returncode == 1
     assert "broken.csv" in status.stdout
-    page.goto("/runs")
-    failed = page.get_by_role("row").filter(has_text="Failure").first
-    failed.get_by_role("link").first.click()
-    expect(page.get_by_text("is not in this file").first).to_be_visible(timeout=WAIT_MS)
+    page.screenshot(path=SCREENSHOTS / "a_broken_file.png")
     path.unlink()
     server.drop("forum", "mended.csv", posts(server, 10, first_id=300))
     server.wait(lambda: feed_days(server, "forum").get(str(server.day(10))) == 1, 180)

@@ -6,9 +6,15 @@ import duckdb
 import pytest
 
 from data_platform.errors import WarehouseVersionError
-from data_platform.monitoring.alerts import OPEN_GAP, RUN_FAILED, Recovery, update_alerts
+from data_platform.monitoring.alerts import (
+    CHECK_FAILED,
+    OPEN_GAP,
+    RUN_FAILED,
+    Recovery,
+    update_alerts,
+)
 from data_platform.schemas import SCHEMA_VERSION, TABLES
-from data_platform.storage.warehouse import CHECK_FAILED, Trouble, Warehouse
+from data_platform.storage.warehouse import Trouble, Warehouse
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = date(2026, 2, 1)

@@ -46,7 +46,7 @@ def test_a_rule_that_does_not_hold_rolls_back_its_day_and_leaves_an_alert(shop):
         "SELECT kind, subject, day::VARCHAR, evidence FROM alerts"
     )
     assert (kind, subject, day) == (
-        "check_failed",
+        "rule_broken",
         "raw_feedback: key_is_unique",
         "2026-03-03",
     )
