@@ -1,8 +1,9 @@
 # make run    install, refresh everything, publish, print a summary
-# make ui     the Dagster UI over the same history, on 127.0.0.1:3000
+# make ui     the Dagster UI over the same history, on 127.0.0.1:3000 (or PORT=…)
 # make test   the whole test suite
 # make check  format, lint, types, architecture
 PYTHON ?= python3
+PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
@@ -26,7 +27,7 @@ run: install
 	@$(BIN)/data-platform run
 
 ui: install
-	@DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+	@DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # In memory where there is such a folder: half of the time goes into flushing small files.
 test: install

@@ -269,15 +269,21 @@ def publish() -> None:
 
 
 @main.command()
-def doctor() -> None:
-    """Examine the installation and the data home, and say what to do about each trouble."""
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(port: int, as_json: bool) -> None:
+    """Examine the installation, the data home and the automation; say what to do about each trouble."""
     from data_platform.automation.doctor import examine
 
-    settings = load_settings()
-    findings = examine(settings)
-    for finding in findings:
-        mark = "[green]well[/green]" if finding.is_well else "[red]trouble[/red]"
-        out.print(f"{mark}  {finding.subject}: {escape(finding.message)}")
+    findings = examine(load_settings(), port)
+    if as_json:
+        click.echo(json.dumps([finding.__dict__ for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            mark = "[green]well[/green]" if finding.is_well else "[red]trouble[/red]"
+            out.print(f"{mark}  {finding.subject}: {escape(_printable(finding.message, 2000))}")
     if not all(finding.is_well for finding in findings):
         sys.exit(DATA_NOT_WELL)
 

@@ -1,12 +1,21 @@
 """Examines the installation and the data home: each finding says what is wrong and what to do."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
+import dagster as dg
+import filelock
 import pyarrow as pa
 
+from data_platform.automation.health import idle_sensors, read_daemon, read_sensors
+from data_platform.automation.sensors import PLATFORM_SENSORS
 from data_platform.cleaning.language import identify_languages
 from data_platform.errors import DataPlatformError
 from data_platform.ingestion.feeds import Feeds
@@ -15,7 +24,9 @@ from data_platform.settings import Settings
 from data_platform.storage.warehouse import Warehouse
 
 ENOUGH_DISK_BYTES = 1_000_000_000
-LOCK_PATIENCE_SECONDS = 5.0
+LOCK_PATIENCE_SECONDS = 3.0
+UI_PORT = 3000
+MAX_COMMAND_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -27,74 +38,193 @@ class Finding:
     message: str
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Examine everything; no finding stops the next."""
-    return [
-        _home(settings),
-        _disk(settings),
-        _warehouse(settings),
-        _language_model(),
-        _sentiment_model(),
-        *_feeds(settings),
+def examine(settings: Settings, port: int = UI_PORT) -> list[Finding]:
+    """Examine everything, creating nothing; no finding stops the next.
+
+    Args:
+        port: where the Dagster UI is, or would be started, on 127.0.0.1.
+    """
+    examinations: list[Callable[[Settings], Iterator[Finding]]] = [
+        _rights,
+        _disks,
+        _warehouse,
+        _feeds,
+        _models,
+        _automation,
     ]
+    findings: list[Finding] = []
+    for examination in examinations:
+        try:
+            findings += examination(settings)
+        except (OSError, DataPlatformError) as error:
+            name = examination.__name__.strip("_")
+            findings.append(Finding(name, False, f"cannot be examined: {error}"))
+    return [*findings, _port(port)]
 
 
-def _home(settings: Settings) -> Finding:
+def _rights(settings: Settings) -> Iterator[Finding]:
+    """Whatever is there of the data home must be readable and writable by this user."""
     home = settings.home
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return Finding(
-            "data home",
-            False,
-            f"{existing} is not writable; set DATA_PLATFORM_HOME to a folder that is",
-        )
-    return Finding("data home", True, str(home))
+    if not home.exists():
+        parent = _existing(home)
+        if not os.access(parent, os.W_OK | os.X_OK):
+            advice = "set DATA_PLATFORM_HOME to a folder that is"
+            yield Finding("data home", False, f"{parent} is not writable; {advice}")
+        else:
+            yield Finding("data home", True, f"{home} is not there yet; data-platform run makes it")
+        return
+    folders = [home, settings.landing_path, settings.warehouse_path.parent, settings.dagster_home]
+    folders += [settings.snapshot_path.parent, settings.report_path.parent]
+    folders += [settings.landing_path / name for name in Feeds(settings).names]
+    files = [settings.warehouse_path, settings.snapshot_path, home / "author.key"]
+    files += [settings.landing_path / "ledger.sqlite", settings.dagster_home / "dagster.yaml"]
+    closed = [
+        p
+        for p in dict.fromkeys(folders)
+        if p.exists() and not os.access(p, os.R_OK | os.W_OK | os.X_OK)
+    ]
+    closed += [p for p in files if p.exists() and not os.access(p, os.R_OK | os.W_OK)]
+    for path in closed:
+        advice = f"as its owner: chmod u+rwX {path}; or take it over: chown {os.geteuid()} {path}"
+        yield Finding("rights", False, f"this user may not read and write {path}; {advice}")
+    if not closed:
+        yield Finding("data home", True, f"{home} may be read and written")
 
 
-def _disk(settings: Settings) -> Finding:
-    home = settings.home
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
+def _disks(settings: Settings) -> Iterator[Finding]:
+    """Each file system that data is written to, once."""
     size = settings.warehouse_path.stat().st_size if settings.warehouse_path.exists() else 0
-    needed = max(ENOUGH_DISK_BYTES, 3 * size)
-    text = f"{free / 1e9:.1f} GB free"
-    if free < needed:
-        return Finding("disk", False, f"{text}, {needed / 1e9:.1f} GB wanted; make room")
-    return Finding("disk", True, text)
+    needed = max(ENOUGH_DISK_BYTES, 3 * size)  # a snapshot and a compaction are copies of it
+    seen = set()
+    for path in (settings.home, settings.landing_path, settings.warehouse_path):
+        existing = _existing(path)
+        if (device := existing.stat().st_dev) in seen:
+            continue
+        seen.add(device)
+        free = shutil.disk_usage(existing).free
+        text = f"{free / 1e9:.1f} GB free at {existing}"
+        if free < needed:
+            advice = "make room there, or move DATA_PLATFORM_HOME to a larger disk"
+            yield Finding("disk", False, f"{text}, {needed / 1e9:.1f} GB wanted; {advice}")
+        else:
+            yield Finding("disk", True, text)
 
 
-def _warehouse(settings: Settings) -> Finding:
+def _warehouse(settings: Settings) -> Iterator[Finding]:
     if not settings.warehouse_path.exists():
-        return Finding("warehouse", True, "none yet; data-platform run makes it")
+        yield Finding("warehouse", True, "none yet; data-platform run makes it")
+        return
     warehouse = Warehouse(settings.warehouse_path, lock_timeout_seconds=LOCK_PATIENCE_SECONDS)
+    if not _is_free(warehouse.lock_path):
+        since = datetime.fromtimestamp(warehouse.holder_path.stat().st_mtime, UTC)
+        pid = warehouse.holder().removeprefix("process ")
+        yield Finding(
+            "warehouse",
+            False,
+            f"the lock {warehouse.lock_path} has been held since {since:%Y-%m-%d %H:%M:%S} UTC by"
+            f" process {pid} ({_command(pid)}). Wait for it, or end it: kill {pid}",
+        )
+        return
     try:
         with warehouse.transaction():
-            return Finding("warehouse", True, f"{settings.warehouse_path} opens")
+            yield Finding("warehouse", True, f"{settings.warehouse_path} opens")
     except DataPlatformError as error:
-        return Finding("warehouse", False, str(error))
-
-
-def _language_model() -> Finding:
-    found = identify_languages(pa.array(["the coffee machine works very well"]))
-    language = found.language[0].as_py()
-    return Finding("language model", language == "en", f"calls an English sentence {language!r}")
-
-
-def _sentiment_model() -> Finding:
-    model = VaderModel()
-    compound = model.score(pa.array(["I love it"]))["compound"][0].as_py()
-    version = model.identity.version
-    return Finding(
-        "sentiment model", compound > 0, f"vader, {version}: 'I love it' {compound:+.2f}"
-    )
+        yield Finding("warehouse", False, str(error))
 
 
 def _feeds(settings: Settings) -> Iterator[Finding]:
     feeds = Feeds(settings)
     for name in feeds.names:
+        subject = f"feed {name}"
+        lock = settings.landing_path / name / ".lock"
         try:
             found = len(feeds.connector(name).files())
         except DataPlatformError as error:
-            yield Finding(f"feed {name}", False, str(error))
+            yield Finding(subject, False, str(error))
+            continue
+        if lock.exists() and not _is_free(lock):
+            advice = "if no run of it is under way, look for its process: fuser"
+            yield Finding(
+                subject, False, f"is being collected, or its lock is stuck; {advice} {lock}"
+            )
+            continue
+        gaps = feeds.ledger.gaps(name) if feeds.ledger.path.exists() else {}
+        for gap in gaps.values():
+            yield Finding(subject, False, gap.reason)
+        if not gaps:
+            yield Finding(subject, True, f"{found} file(s)")
+
+
+def _models(_: Settings) -> Iterator[Finding]:
+    found = identify_languages(pa.array(["the coffee machine works very well"]))
+    language = found.language[0].as_py()
+    yield Finding("language model", language == "en", f"calls an English sentence {language!r}")
+    model = VaderModel()
+    compound = model.score(pa.array(["I love it"]))["compound"][0].as_py()
+    text = f"vader, {model.identity.version}: 'I love it' {compound:+.2f}"
+    yield Finding("sentiment model", compound > 0, text)
+
+
+def _automation(settings: Settings) -> Iterator[Finding]:
+    """Daemon and sensors, as Dagster's own records tell."""
+    if not (settings.dagster_home / "dagster.yaml").exists():
+        yield Finding("daemon", True, "never started; make ui starts it")
+        return
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        daemon = read_daemon(instance)
+        idle = idle_sensors(read_sensors(instance), PLATFORM_SENSORS)
+    if daemon.is_running:
+        yield Finding("daemon", True, "running")
+    elif daemon.last_heartbeat_at is None:
+        yield Finding("daemon", True, "never started; make ui starts it")
+    else:
+        text = f"last seen {daemon.last_heartbeat_at:%Y-%m-%d %H:%M:%S} UTC; nothing refreshes by itself"
+        yield Finding("daemon", False, f"{text}. Start it: make ui")
+    for sensor in idle:
+        subject = f"sensor {sensor.name}"
+        if sensor.is_on:
+            advice = "its evaluations are listed in the UI under Automation"
+            yield Finding(subject, False, f"fails: {sensor.error}; {advice}")
         else:
-            yield Finding(f"feed {name}", True, f"{found} file(s)")
+            yield Finding(subject, False, "is off; turn it on in the UI under Automation")
+
+
+def _port(port: int) -> Finding:
+    """Who answers on the port of the UI."""
+    subject = f"port {port}"
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return Finding(subject, True, "free; make ui starts the Dagster UI there")
+    url = f"http://127.0.0.1:{port}"
+    try:
+        with urllib.request.urlopen(f"{url}/server_info", timeout=5) as answer:  # noqa: S310
+            if "dagster_version" in json.load(answer):
+                return Finding(subject, True, f"the Dagster UI runs at {url}")
+    except (OSError, ValueError):
+        pass  # whoever it is, it is not Dagster
+    advice = f"start the UI elsewhere: make ui PORT={port + 1}"
+    return Finding(subject, False, f"is used by another program; {advice}")
+
+
+def _is_free(lock: Path) -> bool:
+    """True if the lock can be had within a moment."""
+    try:
+        with filelock.FileLock(lock, mode=0o600).acquire(timeout=LOCK_PATIENCE_SECONDS):
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def _command(pid: str) -> str:
+    """Return the command of a process, for a person; a few words if it is gone."""
+    try:
+        words = Path(f"/proc/{int(pid)}/cmdline").read_bytes().replace(b"\0", b" ")
+    except (OSError, ValueError):
+        return "which is gone"
+    text = "".join(c if c.isprintable() else " " for c in words.decode(errors="replace"))
+    return text.strip()[:MAX_COMMAND_CHARACTERS]
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
