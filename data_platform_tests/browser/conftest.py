@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from data_platform.storage.warehouse import Warehouse
 
@@ -181,21 +181,15 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The distribution's own Chromium, headless."""
+def chromium() -> str:
+    """Path of the distribution's own Chromium."""
     found = [path for name in CHROMIUM_NAMES if (path := shutil.which(name))]
     if not found:
         reason = "needs Chromium; on Debian and Ubuntu: apt install chromium"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found[0],
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-        )
-        yield browser
-        browser.close()
+    return found[0]
 
 
 @pytest.fixture(scope="session")
@@ -214,12 +208,19 @@ def server(
 
 
 @pytest.fixture
-def page(chromium: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page whose last state is kept as a screenshot in build/screenshots."""
-    page = chromium.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
-    page.set_default_timeout(30_000)
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    yield page
-    name = re.sub(r"\W+", "_", request.node.name).removeprefix("test_")
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
-    page.close()
+def page(chromium: str, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page whose last state is kept as a screenshot in build/screenshots.
+
+    The browser ends with the test: playwright's event loop would be in the way of Dagster's in
+    later tests of the same process.
+    """
+    arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000}, base_url=server.url)
+        page.set_default_timeout(30_000)
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        yield page
+        name = re.sub(r"\W+", "_", request.node.name).removeprefix("test_")
+        page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        browser.close()
