@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import filelock
 import pyarrow as pa
 
@@ -56,7 +57,7 @@ def examine(settings: Settings, port: int = UI_PORT) -> list[Finding]:
     for examination in examinations:
         try:
             findings += examination(settings)
-        except (OSError, DataPlatformError) as error:
+        except (OSError, duckdb.Error, DataPlatformError) as error:
             name = examination.__name__.strip("_")
             findings.append(Finding(name, False, f"cannot be examined: {error}"))
     return [*findings, _port(port)]
@@ -199,7 +200,8 @@ def _port(port: int) -> Finding:
     url = f"http://127.0.0.1:{port}"
     try:
         with urllib.request.urlopen(f"{url}/server_info", timeout=5) as answer:  # noqa: S310
-            if "dagster_version" in json.load(answer):
+            about = json.load(answer)
+            if isinstance(about, dict) and "dagster_version" in about:
                 return Finding(subject, True, f"the Dagster UI runs at {url}")
     except (OSError, ValueError):
         pass  # whoever it is, it is not Dagster

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner
@@ -110,6 +112,36 @@ def test_another_program_on_the_port_is_found():
         is_well, message = doctor(port=str(port))[0][f"port {port}"]
     assert not is_well
     assert f"make ui PORT={port + 1}" in message
+
+
+class Null(BaseHTTPRequestHandler):
+    """Answers every question with JSON that is not an object."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"null")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_program_that_answers_nonsense_on_the_port_is_another_program():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Null) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        findings, _ = doctor(port=str(server.server_port))
+        server.shutdown()
+    assert "used by another program" in findings[f"port {server.server_port}"][1]
+
+
+def test_a_file_that_is_no_warehouse_is_found_and_stops_no_other_finding(settings):
+    settings.home.mkdir()
+    settings.warehouse_path.write_bytes(b"this is no DuckDB file" * 1_000)
+    findings, code = doctor()
+    assert code == 1
+    assert not findings["warehouse"][0]
+    assert findings["sentiment model"][0]
 
 
 def beat(instance, seconds_ago):
