@@ -15,12 +15,11 @@ from data_platform.automation.watch import HOST_TAG, failure_reason
 from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
-from data_platform.storage.resources import day_materialization
+from data_platform.storage.resources import DATA_VERSION_TAG, day_materialization
 from data_platform.storage.warehouse import DayWrite, Warehouse
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
-DATA_VERSION = "dagster/data_version"
 QUIET: dict[str, Any] = {"loggers": {"progress": {}}}
 
 Progress = Callable[[str, int, int], None]
@@ -83,9 +82,11 @@ class Refresher:
         for table, day, digest, row_count in versions:
             if table not in recorded:
                 recorded[table] = self._instance.event_log_storage.get_latest_tags_by_partition(
-                    dg.AssetKey(table), dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+                    dg.AssetKey(table),
+                    dg.DagsterEventType.ASSET_MATERIALIZATION,
+                    [DATA_VERSION_TAG],
                 )
-            if recorded[table].get(day.isoformat(), {}).get(DATA_VERSION) != digest:
+            if recorded[table].get(day.isoformat(), {}).get(DATA_VERSION_TAG) != digest:
                 found = DayWrite(table, day, row_count=row_count, digest=digest)
                 self._instance.report_runless_asset_event(day_materialization(found))
                 missing += 1

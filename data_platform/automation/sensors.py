@@ -14,6 +14,7 @@ from data_platform.ingestion.assets import feed_key, landed_materialization
 from data_platform.ingestion.collect import PendingFiles
 from data_platform.ingestion.feeds import Feeds
 from data_platform.settings import interval
+from data_platform.storage.resources import DATA_VERSION_TAG
 
 NEW_FEEDBACK_SENSOR = "new_feedback_sensor"
 COLLECT_FEEDS_SENSOR = "collect_feeds_sensor"
@@ -21,7 +22,6 @@ REFRESH_SENSOR = "refresh_sensor"
 ALERT_SENSOR = "alert_sensor"
 PLATFORM_SENSORS = (NEW_FEEDBACK_SENSOR, COLLECT_FEEDS_SENSOR, REFRESH_SENSOR, ALERT_SENSOR)
 FEED_TAG = "data_platform/feed"
-DATA_VERSION_TAG = "dagster/data_version"
 # Dagster ends an evaluation after 60 s, and its cursor is lost then.
 BUDGET_SECONDS = 20.0
 FIRST_PAUSE = timedelta(minutes=1)
@@ -82,7 +82,7 @@ def _new_feedback(feeds: Feeds) -> Evaluation:
         round_ = _Round(feeds, context)
         for name in round_.feeds():
             pending = round_.pending(name)
-            if pending and pending.files:
+            if pending and pending.has_work:
                 round_.request(name, pending)
         return round_.result({})
 
@@ -104,7 +104,7 @@ def _due_feeds(feeds: Feeds) -> Evaluation:
             if pending is None:
                 continue
             is_first_of_day = finished is None or finished.date() < feeds.open_days.last
-            if pending.files or is_first_of_day:
+            if pending.has_work or is_first_of_day:
                 round_.request(name, pending)
             else:
                 round_.report_landed_days(name)
@@ -156,7 +156,7 @@ class _Round:
             return None
         if found.unsettled_count:
             self._notes.append(f"{name}: {found.unsettled_count} file(s) still being written")
-        if not found.files:
+        if not found.has_work:
             self._requested.pop(name, None)
         return found
 

@@ -16,8 +16,9 @@ from dagster._core.launcher import DefaultRunLauncher  # not public; the default
 from data_platform.automation.health import idle_sensors, read_sensors
 from data_platform.automation.sensors import ALERT_SENSOR, PLATFORM_SENSORS
 from data_platform.errors import WarehouseBusyError
-from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ
+from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
 from data_platform.ingestion.feeds import Feeds
+from data_platform.ingestion.ledger import Gap
 from data_platform.monitoring.alerts import (
     CHECK_FAILED,
     OPEN_GAP,
@@ -57,8 +58,8 @@ def alert_sensor(
     sensor that fails: this does. It looks at each finished run once; what it could not write is
     looked at again.
     """
-    keys_of_step = {
-        asset.node_def.name: [key.to_user_string() for key in asset.keys] for asset in assets
+    table_of_step = {
+        asset.node_def.name: min(key.to_user_string() for key in asset.keys) for asset in assets
     }
     patient = Warehouse(warehouse.database, LOCK_PATIENCE_SECONDS)
 
@@ -67,19 +68,16 @@ def alert_sensor(
         now = datetime.now(UTC)
         for run_id in end_lost_runs(context.instance):
             logger.error("run %s was lost with its process; it counts as failed", run_id[:8])
-        gaps = [
-            Trouble(OPEN_GAP, f"feed/{gap.feed}: {gap.subject}", shorten(gap.reason))
-            for gap in feeds.gaps()
-        ]
+        gaps = feeds.gaps()
+        feeds_with_gaps = {feed_key(gap.feed).to_user_string() for gap in gaps}
         records, seen = _finished_runs(context.instance, state, now)
-        missed = {gap.feed for gap in feeds.gaps()}
         events = [
             event
             for record in records
-            for event in run_events(context.instance, record.dagster_run, keys_of_step)
-            if not _is_told_by_a_gap(event, missed)
+            for event in run_events(context.instance, record.dagster_run, table_of_step)
+            if not (_is_failed_run(event) and event.subject in feeds_with_gaps)
         ]
-        present = [*gaps, *_sensor_troubles(context)]
+        present = [*_gap_troubles(gaps), *_sensor_troubles(context)]
         has_trouble = bool(present) or any(isinstance(event, Trouble) for event in events)
         open_before = state.get("open", int(warehouse.database.exists()))
         if not has_trouble and not open_before:
@@ -167,12 +165,12 @@ def _is_alive(pid: int, run_started_at: float | None) -> bool:
 
 
 def run_events(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, keys_of_step: Mapping[str, Sequence[str]]
+    instance: dg.DagsterInstance, run: dg.DagsterRun, table_of_step: Mapping[str, str]
 ) -> Iterator[Trouble | Recovery]:
     """Yield what a finished run tells, in order: days that went well first, then what failed.
 
     Args:
-        keys_of_step: names of the assets that each step writes.
+        table_of_step: what a failure of each step is about: its asset, or the first of them.
     """
     told = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.ASSET_MATERIALIZATION}
     failed = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
@@ -195,9 +193,9 @@ def run_events(
         return
     steps = [e for e in events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
     for event in steps:
-        for subject in keys_of_step.get(str(event.step_key), [str(event.step_key)])[:1]:
-            if subject not in blocked:  # the write has told it, with the numbers
-                yield Trouble(RUN_FAILED, subject, shorten(failure_reason(event)), _run_day(run))
+        subject = table_of_step.get(str(event.step_key), str(event.step_key))
+        if subject not in blocked:  # the write has told it, with the numbers
+            yield Trouble(RUN_FAILED, subject, shorten(failure_reason(event)), _run_day(run))
     if not steps:
         reasons = [e.message for e in events if e.event_type is dg.DagsterEventType.RUN_FAILURE]
         reason = reasons[-1] if reasons and reasons[-1] else "ended without a word"
@@ -254,8 +252,17 @@ def _finished_runs(
     if not fresh:
         return [], {"updated_at": since.isoformat(), "runs": sorted(known)}
     last = max(_utc(r.update_timestamp) for r in fresh)
-    near = {r.dagster_run.run_id for r in records if last - OVERLAP <= _utc(r.update_timestamp)}
+    looked_at = known | {r.dagster_run.run_id for r in fresh}
+    near = {
+        r.dagster_run.run_id for r in records if last - OVERLAP <= _utc(r.update_timestamp)
+    } & looked_at
     return fresh, {"updated_at": last.isoformat(), "runs": sorted(near)}
+
+
+def _gap_troubles(gaps: Sequence[Gap]) -> Iterator[Trouble]:
+    for gap in gaps:
+        subject = f"{feed_key(gap.feed).to_user_string()}: {gap.subject}"
+        yield Trouble(OPEN_GAP, subject, shorten(gap.reason))
 
 
 def _sensor_troubles(context: dg.SensorEvaluationContext) -> Iterator[Trouble]:
@@ -267,9 +274,8 @@ def _sensor_troubles(context: dg.SensorEvaluationContext) -> Iterator[Trouble]:
             yield Trouble(SENSOR_FAILED, sensor.name, shorten(sensor.error or ""))
 
 
-def _is_told_by_a_gap(event: Trouble | Recovery, feeds: set[str]) -> bool:
-    is_failure = isinstance(event, Trouble) and event.kind == RUN_FAILED
-    return is_failure and event.subject.removeprefix("feed/") in feeds
+def _is_failed_run(event: Trouble | Recovery) -> bool:
+    return isinstance(event, Trouble) and event.kind == RUN_FAILED
 
 
 def _run_day(run: dg.DagsterRun) -> date | None:

@@ -20,6 +20,7 @@ from data_platform.storage.resources import (
     rule_results,
     rule_specs,
     table_spec,
+    versioned_materialization,
 )
 from data_platform.storage.warehouse import DayWrite
 
@@ -119,15 +120,7 @@ def landed_materialization(
     feeds: Feeds, name: str, day: date, metadata: Mapping[str, Any]
 ) -> dg.AssetMaterialization:
     """Return the event that says that `day` of a feed stands as its segments are now."""
-    return dg.AssetMaterialization(
-        asset_key=feed_key(name),
-        partition=day.isoformat(),
-        metadata=dict(metadata),
-        tags={
-            "dagster/data_version": feeds.version(name, day),
-            "dagster/data_version_is_user_provided": "true",
-        },
-    )
+    return versioned_materialization(feed_key(name), day, feeds.version(name, day), metadata)
 
 
 def _raw_feedback(feeds: Feeds, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:

@@ -68,15 +68,22 @@ class PendingFiles:
     Attributes:
         files: settled files that are not landed, whose last try said nothing against another.
         unsettled_count: files that are still being written.
+        withdrawn: open gaps that the source no longer offers; a collection closes them.
     """
 
     files: tuple[SourceFile, ...]
     unsettled_count: int
+    withdrawn: tuple[str, ...]
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.files or self.withdrawn)
 
     @property
     def state(self) -> str:
-        """Identifies these files in this state."""
-        return sha256("|".join(f"{f.path}-{f.state}" for f in self.files).encode()).hexdigest()[:24]
+        """Identifies this work in this state."""
+        parts = [*self.withdrawn, *(f"{file.path}-{file.state}" for file in self.files)]
+        return sha256("|".join(parts).encode()).hexdigest()[:24]
 
 
 def pending_files(
@@ -103,7 +110,8 @@ def pending_files(
     settle = interval(feed.settle)
     pending: list[SourceFile] = []
     unsettled = 0
-    for file in _list_files(connector, ledger):
+    files = _list_files(connector, ledger)
+    for file in files:
         path = str(file.path)
         seen = known.get(path)
         if seen and seen.state == file.state and _delivery_id(feed, seen.content) in landed:
@@ -126,7 +134,8 @@ def pending_files(
                     )
                     continue
         pending.append(file)
-    return PendingFiles(tuple(pending), unsettled)
+    withdrawn = gaps.keys() - {str(file.path) for file in files}
+    return PendingFiles(tuple(pending), unsettled, tuple(sorted(withdrawn)))
 
 
 def _is_worth_a_try(gap: Gap | None, file: SourceFile, reading: str, now: datetime) -> bool:
@@ -168,10 +177,13 @@ def collect_files(
         landing.remove(ledger.replaced_segments(feed.name))
         result = Collection()
         try:
-            files, result.unsettled_count = _settled_files(connector, ledger)
+            offered = _list_unhurried(connector, ledger)
         except SourceError as error:
             ledger.finish(feed.name, datetime.now(UTC), str(error))
             raise
+        now = datetime.now(UTC)
+        files = [file for file in offered if file.is_settled(now, interval(feed.settle))]
+        result.unsettled_count = len(offered) - len(files)
         gaps = ledger.gaps(feed.name)
         reader = _Reader(
             connector,
@@ -198,7 +210,7 @@ def collect_files(
                 else:
                     if str(file.path) in gaps:
                         ledger.close_gaps(feed.name, [str(file.path)])
-        ledger.close_gaps(feed.name, gaps.keys() - {str(file.path) for file in files})
+        ledger.close_gaps(feed.name, gaps.keys() - {str(file.path) for file in offered})
         ledger.finish(feed.name, datetime.now(UTC), "; ".join(result.errors) or None)
         pa.default_memory_pool().release_unused()
         return result
@@ -208,31 +220,26 @@ def collect_files(
 
 def _list_files(connector: FileConnector, ledger: Ledger) -> list[SourceFile]:
     """List the feed's files; a feed that cannot be listed is an open gap as a whole."""
-    feed = connector.feed
     try:
-        files = connector.files()
+        return connector.files()
     except SourceError as error:
+        feed = connector.feed
         is_transient = isinstance(error, TransientSourceError)
         ledger.open_gap(feed.name, feed.path, "", str(error), is_transient=is_transient)
         raise
-    if feed.path in ledger.gaps(feed.name).keys() - {str(file.path) for file in files}:
-        ledger.close_gaps(feed.name, [feed.path])
-    return files
 
 
-def _settled_files(connector: FileConnector, ledger: Ledger) -> tuple[list[SourceFile], int]:
-    """Return the feed's files that nobody is writing to, and the number of the others.
+def _list_unhurried(connector: FileConnector, ledger: Ledger) -> list[SourceFile]:
+    """List the feed's files; if some changed a moment ago, wait until they may have settled.
 
-    Files that changed a moment ago are waited for once: who copies a file and collects it at
-    once means that file.
+    Who copies a file and collects it at once means that file.
     """
     settle = interval(connector.feed.settle)
     files = _list_files(connector, ledger)
-    if not all(file.is_settled(datetime.now(UTC), settle) for file in files):
-        time.sleep(settle.total_seconds())
-        files = _list_files(connector, ledger)
-    settled = [file for file in files if file.is_settled(datetime.now(UTC), settle)]
-    return settled, len(files) - len(settled)
+    if all(file.is_settled(datetime.now(UTC), settle) for file in files):
+        return files
+    time.sleep(settle.total_seconds())
+    return _list_files(connector, ledger)
 
 
 @dataclass(frozen=True)

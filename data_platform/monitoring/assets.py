@@ -6,6 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from data_platform.errors import RuleViolationError
+from data_platform.ingestion.assets import feed_key
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.health import measure_sources
 from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK, SOURCE_HEALTH
@@ -34,7 +35,7 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
                 SOURCE_HEALTH,
                 group=GROUP,
                 deps=[
-                    *(dg.AssetKey(["feed", name]) for name in feeds.names),
+                    *(feed_key(name) for name in feeds.names),
                     RAW_FEEDBACK.name,
                     QUARANTINED_FEEDBACK.name,
                 ],

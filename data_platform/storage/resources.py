@@ -24,6 +24,7 @@ from data_platform.storage.warehouse import (
     table_rules,
 )
 
+DATA_VERSION_TAG = "dagster/data_version"
 FIRST_DAY, LAST_DAY, FAILING_DAYS = "first_day", "last_day", "failing_days"
 
 StageEvent: TypeAlias = dg.AssetMaterialization | dg.AssetCheckResult | dg.MaterializeResult[Any]
@@ -223,14 +224,22 @@ def judged_days(days: Collection[date], failing: Collection[date] = ()) -> dict[
 
 def day_materialization(write: DayWrite) -> dg.AssetMaterialization:
     """Return the event that says what a write did, with the day's digest as data version."""
+    key = dg.AssetKey(write.table)
+    return versioned_materialization(key, write.day, write.digest, _write_metadata(write))
+
+
+def versioned_materialization(
+    key: dg.AssetKey, day: date, version: str, metadata: Mapping[str, Any]
+) -> dg.AssetMaterialization:
+    """Return the event that says that `day` of an asset stands in `version`.
+
+    What depends on it is refreshed if the version is another than before.
+    """
     return dg.AssetMaterialization(
-        asset_key=write.table,
-        partition=write.day.isoformat(),
-        metadata=_write_metadata(write),
-        tags={
-            "dagster/data_version": write.digest,
-            "dagster/data_version_is_user_provided": "true",
-        },
+        asset_key=key,
+        partition=day.isoformat(),
+        metadata=dict(metadata),
+        tags={DATA_VERSION_TAG: version, f"{DATA_VERSION_TAG}_is_user_provided": "true"},
     )
 
 

@@ -117,8 +117,21 @@ def test_a_refused_file_that_was_removed_is_no_gap_any_more(live):
     platform.collect("shop")
     assert platform.feeds.gaps()
     path.unlink()
+    assert platform.requested(NEW) == ["shop"]
     platform.collect("shop")
     assert platform.feeds.gaps() == []
+    assert platform.feeds.ledger.feed("shop").error is None
+    assert platform.requested(NEW) == []
+
+
+def test_a_gap_stays_open_while_its_file_is_being_written_again(live):
+    platform = live(feed("shop", settle="1s"))
+    path = platform.write("shop/a.csv", ROW)
+    path.write_text("nonsense")
+    platform.collect("shop")
+    path.write_text("more nonsense")
+    assert platform.requested(NEW) == []
+    assert len(platform.feeds.gaps()) == 1
 
 
 def test_a_lost_tick_loses_nothing(live):
@@ -162,7 +175,8 @@ def test_a_feed_whose_folder_is_gone_does_not_stop_the_others(live):
     (gap,) = platform.feeds.gaps()
     assert "does not exist" in gap.reason
     (platform.settings.base / "shop").mkdir()
-    platform.tick(NEW)
+    assert "shop" in platform.requested(NEW)
+    platform.collect("shop")
     assert platform.feeds.gaps() == []
 
 

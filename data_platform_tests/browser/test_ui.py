@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from data_platform_tests.browser.conftest import SCREENSHOTS
 
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 CHAIN = ("raw_feedback", "cleaned_feedback", "fct_feedback", "sentiment_scores", "daily_sentiment")
 WAIT_MS = 120_000

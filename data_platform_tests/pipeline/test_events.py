@@ -67,6 +67,18 @@ def test_no_feedback_and_no_handle_reaches_the_history(shop):
         assert b"qvandle" not in content, path
 
 
+def test_a_file_without_a_header_is_refused_without_quoting_its_first_row(shop):
+    """Its column names are a row of feedback, and the message goes to history, ledger and alerts."""
+    path = shop.folder / "incoming" / "a.csv"
+    path.write_text('7,2026-03-02T10:00:00Z,"zyxgloop parcel, again",qvandle,\n')
+    output = shop.cli("run", code=1)
+    assert "5 columns found, which do not look like names" in output
+    for file in shop.home.rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        assert b"zyxgloop" not in content, file
+        assert b"qvandle" not in content, file
+
+
 def test_days_that_a_lost_history_forgot_are_recorded_again(shop):
     import shutil
 

@@ -5,8 +5,6 @@ import pytest
 
 from data_platform.sample import write_sample
 
-pytestmark = pytest.mark.xdist_group("sample")
-
 
 @pytest.fixture(scope="module")
 def planted(sample, tmp_path_factory):

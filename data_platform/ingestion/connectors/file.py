@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -39,6 +40,8 @@ NO_OBJECT = "not a JSON object"
 # Numbers stay the text they are: 64-bit ids do not pass through a float.
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 WILDCARDS = set("*?[")
+# A row of feedback holds a date: a field that begins with a digit, or has a year, colon or comma.
+COLUMN_NAME = re.compile(r"|(?!.*\d{4})[^\W\d][\w .\-/]{0,60}")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -294,16 +297,19 @@ class FileConnector:
     def _require_columns(
         self, path: Path, found: Sequence[str], needed: Sequence[str] | None = None
     ) -> None:
+        """Refuse a file without a mapped column; the message never quotes a row of feedback."""
         for name in needed if needed is not None else self._columns:
             if found.count(name) == 1:
                 continue
             problem = "stands twice in" if name in found else "is not in"
             near = get_close_matches(name, found, n=1)
             hint = f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
-            shown = ", ".join(repr(n[:40]) for n in found[:20])
+            columns = "Columns found: " + ", ".join(repr(n[:40]) for n in found[:20])
+            if not all(COLUMN_NAME.fullmatch(n) for n in found):
+                columns, hint = f"{len(found)} columns found, which do not look like names", ""
             message = (
                 f"{path}: column {name!r}, mapped by feed {self.feed.name}, {problem} this file.{hint}"
-                f" Columns found: {shown}. Mend fields in feedback.yaml, or the file."
+                f" {columns}. Mend fields in feedback.yaml, or the file."
             )
             raise PermanentSourceError(message)
 
