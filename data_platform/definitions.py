@@ -6,10 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from data_platform.automation.catch_up import stale_days_sensor
 from data_platform.automation.conditions import with_upkeep
-from data_platform.automation.jobs import COLLECT_JOB, platform_jobs
+from data_platform.automation.jobs import COLLECT_JOB, REFRESH_JOB, platform_jobs
 from data_platform.automation.refresh import progress_logger
 from data_platform.automation.sensors import refreshing_sensors
+from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import alert_sensor
 from data_platform.cleaning.assets import cleaning_assets
 from data_platform.cleaning.refresh import Cleaning
@@ -63,6 +65,17 @@ def build_definitions(
         jobs=list(jobs.values()),
         sensors=[
             *refreshing_sensors(feeds, jobs[COLLECT_JOB]),
+            stale_days_sensor(
+                Staleness(feeds, cleaning_of(settings), scoring_of(settings)),
+                warehouse,
+                jobs[REFRESH_JOB],
+                [
+                    key
+                    for a in assets
+                    for key in a.keys
+                    if a.partitions_def and key.path[0] != "feed"
+                ],
+            ),
             alert_sensor(feeds, warehouse, assets),
         ],
         resources={

@@ -57,14 +57,14 @@ def _try_again() -> Condition:
 
 
 def changed_days() -> Condition:
-    """A day of which an input has another data version than before; failed days again each hour.
+    """A day of which an input has another data version than before.
 
     As `AutomationCondition.eager()`, but for old days too, whether or not every feed has that
     day, and not for an input that was materialized without a change. Days that nobody ever
-    delivered are not asked for.
+    delivered are not asked for, and days that failed are left to `stale_days_sensor`.
     """
     changed = _any_input(dg.AutomationCondition.data_version_changed(), "input_changed")
-    return ((_pending(changed) | _try_again()) & _calm()).with_label("changed_days")
+    return (_pending(changed) & _calm()).with_label("changed_days")
 
 
 def after_changes() -> Condition:

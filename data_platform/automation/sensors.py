@@ -20,7 +20,14 @@ NEW_FEEDBACK_SENSOR = "new_feedback_sensor"
 COLLECT_FEEDS_SENSOR = "collect_feeds_sensor"
 REFRESH_SENSOR = "refresh_sensor"
 ALERT_SENSOR = "alert_sensor"
-PLATFORM_SENSORS = (NEW_FEEDBACK_SENSOR, COLLECT_FEEDS_SENSOR, REFRESH_SENSOR, ALERT_SENSOR)
+STALE_DAYS_SENSOR = "stale_days_sensor"
+PLATFORM_SENSORS = (
+    NEW_FEEDBACK_SENSOR,
+    COLLECT_FEEDS_SENSOR,
+    REFRESH_SENSOR,
+    STALE_DAYS_SENSOR,
+    ALERT_SENSOR,
+)
 FEED_TAG = "data_platform/feed"
 # Dagster ends an evaluation after 60 s, and its cursor is lost then.
 BUDGET_SECONDS = 20.0

@@ -1,6 +1,6 @@
 """The refresh: the days that changed and no other, nothing for what did not change, and no storms."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
@@ -202,23 +202,6 @@ def test_every_asset_has_a_freshness_policy_and_only_feeds_have_no_condition(liv
         node = graph.get(key)
         assert node.freshness_policy is not None, key
         assert (node.automation_condition is None) == (key.path[0] == "feed"), key
-
-
-def test_a_day_that_failed_is_tried_again_when_an_hour_has_begun(ticks):
-    """The disk was full, somebody made room: nothing changes that would start the day again."""
-    ticks.tick()
-    lock = ticks.platform.settings.warehouse_path
-    lock.mkdir(parents=True)  # a folder where the warehouse file should be
-    keys = [dg.AssetKey(name) for name in DAILY]
-    days = ("2026-02-01", "2026-02-01")
-    assert not ticks.platform.run("refresh_job", days=days, keys=keys).success
-    assert ticks.tick().keys() & set(DAILY) == set()
-    lock.rmdir()
-    in_an_hour = datetime.now(UTC) + timedelta(hours=1)
-    assert "2026-02-01" in ticks.tick(in_an_hour)["daily_sentiment"]
-    assert ticks.tick(in_an_hour).keys() & set(DAILY) == set()
-    ticks.refresh(*days)
-    assert "2026-02-01" not in ticks.tick(in_an_hour + timedelta(hours=1)).get("raw_feedback", {})
 
 
 def test_errors_of_a_feed_reach_the_health_of_the_sources(ticks):

@@ -19,7 +19,7 @@ ROW = "1,2026-02-01T10:00:00Z,I love it,"
 
 def test_all_sensors_are_on_by_default(live):
     sensors = {sensor.name: sensor for sensor in live().definitions.sensors}
-    assert set(sensors) == {NEW, DUE, "refresh_sensor", "alert_sensor"}
+    assert set(sensors) == {NEW, DUE, "refresh_sensor", "stale_days_sensor", "alert_sensor"}
     for sensor in sensors.values():
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
         assert sensor.description

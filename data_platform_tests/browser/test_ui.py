@@ -61,7 +61,7 @@ def test_the_graph_shows_every_stage_and_asset(page):
 
 def test_all_sensors_are_on_and_have_ticked(page, server):
     page.goto("/automation")
-    for sensor in ("new_feedback", "collect_feeds", "refresh", "alert"):
+    for sensor in ("new_feedback", "collect_feeds", "refresh", "stale_days", "alert"):
         expect(page.get_by_text(f"{sensor}_sensor")).to_be_visible()
     server.wait(lambda: "Daemon: running" in server.cli("status").stdout, 120)
 
