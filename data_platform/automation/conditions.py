@@ -56,6 +56,11 @@ def _try_again() -> Condition:
     return (dg.AutomationCondition.execution_failed() & hour).with_label("failed_an_hour_ago")
 
 
+def _never_made() -> Condition:
+    """There is none yet, and it was not tried in vain: what came before the first look counts too."""
+    return dg.AutomationCondition.missing() & ~dg.AutomationCondition.execution_failed()
+
+
 def changed_days() -> Condition:
     """A day of which an input has another data version than before.
 
@@ -71,7 +76,7 @@ def after_changes() -> Condition:
     """Any day of any input has changed: once for all days, at most once a minute."""
     changed = _any_input(dg.AutomationCondition.data_version_changed(), "input_changed")
     minute = dg.AutomationCondition.cron_tick_passed("* * * * *").since(_handled())
-    due = (_pending(changed) & minute) | _try_again()
+    due = (_pending(changed) & minute) | _never_made() | _try_again()
     return (due & _calm()).with_label("after_changes")
 
 
@@ -84,9 +89,8 @@ def after_collections() -> Condition:
         dg.AssetSelection.key_prefixes("feed"),
     )
     changed = _any_input(dg.AutomationCondition.data_version_changed(), "input_changed")
-    return ((_pending(collected | changed) | _try_again()) & _calm()).with_label(
-        "after_collections"
-    )
+    due = _pending(collected | changed) | _never_made() | _try_again()
+    return (due & _calm()).with_label("after_collections")
 
 
 def with_upkeep(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:

@@ -199,7 +199,10 @@ def run_events(
     if not steps:
         reasons = [e.message for e in events if e.event_type is dg.DagsterEventType.RUN_FAILURE]
         reason = reasons[-1] if reasons and reasons[-1] else "ended without a word"
-        yield Trouble(RUN_FAILED, run.job_name, shorten(f"{reason} (run {run.run_id[:8]})"))
+        assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+        subject = assets[0] if assets else run.job_name
+        evidence = f"{reason} ({run.job_name}, run {run.run_id[:8]})"
+        yield Trouble(RUN_FAILED, subject, shorten(evidence), _run_day(run))
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:

@@ -182,6 +182,22 @@ def test_a_run_that_was_lost_with_its_process_is_ended_and_told(live, instance):
     assert raised(platform) == 1
 
 
+def test_a_lost_run_is_over_when_its_table_is_written_again(live):
+    platform = live()
+    run = platform.instance.create_run_for_job(
+        platform.definitions.resolve_job_def("refresh_job"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"dagster/partition": FIRST},
+        asset_selection=frozenset({dg.AssetKey("raw_feedback"), dg.AssetKey("sentiment_scores")}),
+    )
+    platform.instance.report_run_failed(run, "Process 1 of this run is gone")
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("run_failed", "raw_feedback", FIRST, "error")]
+    assert refresh(platform, FIRST, FIRST).success
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == []
+
+
 def test_a_process_that_is_younger_than_the_run_is_another_one():
     assert _is_alive(os.getpid(), time.time())
     assert not _is_alive(os.getpid(), time.time() - 10 * 86_400)

@@ -66,6 +66,25 @@ def test_all_sensors_are_on_and_have_ticked(page, server):
     server.wait(lambda: "Daemon: running" in server.cli("status").stdout, 120)
 
 
+def test_a_sensor_that_is_turned_off_is_told_until_it_is_on_again(page, server):
+    def alerts():
+        return server.rows(
+            "SELECT severity FROM alerts WHERE kind = 'sensor_stopped' AND resolved_at IS NULL"
+        )
+
+    page.goto("/locations/data_platform/sensors/stale_days_sensor")
+    switch = page.get_by_role("checkbox").first
+    expect(switch).to_be_checked()
+    switch.dispatch_event("click")
+    expect(switch).not_to_be_checked()
+    server.wait(lambda: alerts() == [("warning",)], 120)
+    assert "Sensor stale_days_sensor is off" in server.cli("status").stdout
+    assert "sensor stale_days_sensor: is off; turn it on" in server.cli("doctor").stdout
+    switch.dispatch_event("click")
+    expect(switch).to_be_checked()
+    server.wait(lambda: alerts() == [], 120)
+
+
 def test_one_day_of_the_whole_chain_is_materialized_by_hand(page, server):
     day = server.day(50)
     server.drop("kiosk", "by_hand.csv", posts(server, 50, 50, first_id=100))
