@@ -1,5 +1,6 @@
 """The one reader of environment variables and feedback.yaml: typed, validated, with messages that help."""
 
+import codecs
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -41,7 +43,9 @@ ContractField = Literal[
     "like_count",
     "share_count",
     "reply_count",
+    "change",
 ]
+FileFormat = Literal["csv", "tsv", "ndjson", "json", "parquet", "xlsx"]
 CONTRACT_FIELDS: tuple[str, ...] = get_args(ContractField)
 REQUIRED_FIELDS = ("source_id", "posted_at", "body")
 
@@ -77,7 +81,25 @@ def _check_time_zone(name: str) -> str:
     return name
 
 
+def _check_encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        message = f"{name!r} is not an encoding; write a name such as utf-8, cp1252 or utf-16"
+        raise ValueError(message) from error
+
+
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 Interval = Annotated[str, AfterValidator(_check_interval)]
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
+ColumnNames = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_one_or_several, json_schema_input_type=str | list[str]),
+]
 TimeZoneName = Annotated[str, AfterValidator(_check_time_zone)]
 FeedName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 
@@ -87,7 +109,7 @@ class _Strict(BaseModel):
 
 
 class FileFeed(_Strict):
-    """A feed of files: a path, a folder or a glob of CSV, NDJSON or Parquet, each also gzipped."""
+    """A feed of files: a path, a folder or a glob, of one format or several."""
 
     kind: Literal["file"] = Field(description="The kind of feed: file.")
     name: FeedName = Field(description="Name of the feed: a-z, digits and _, 41 characters.")
@@ -95,10 +117,41 @@ class FileFeed(_Strict):
         default=None, description="Platform that the ids belong to; default: the feed's name."
     )
     path: str = Field(min_length=1, description="File, folder or glob, relative to this file.")
-    format: Literal["csv", "ndjson", "parquet"] | None = Field(
+    format: FileFormat | None = Field(
         default=None, description="Format of the files; default: told by their suffix."
     )
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description="CSV delimiter.")
+    encoding: Encoding | None = Field(
+        default=None,
+        description="Encoding of text files that state none; default: UTF-8, or UTF-16 if they look so.",
+    )
+    delimiter: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Between the columns of CSV; default: the one of , ; tab | that fits the header.",
+    )
+    quoted: bool = Field(
+        default=True,
+        description="Whether a CSV field may stand in double quotes; false: a quote is a letter.",
+    )
+    comment: str | None = Field(
+        default=None, min_length=1, description="Lines of CSV that begin with this are left out."
+    )
+    columns: tuple[str, ...] = Field(
+        default=(), description="Names of the columns, for CSV and Excel files without a header."
+    )
+    sheet: str | None = Field(
+        default=None, description="Sheet of an Excel workbook; default: the first."
+    )
+    records: str | None = Field(
+        default=None,
+        description="Path of the list of records in a JSON file, such as data.items;"
+        " default: the file itself, or the one list of objects in it.",
+    )
+    trust_ids: bool = Field(
+        default=False,
+        description="True: land files even if their ids look rounded or cut by a spreadsheet.",
+    )
     timezone: TimeZoneName = Field(default="UTC", description="Time zone of dates that carry none.")
     posted_at_format: str | None = Field(
         default=None,
@@ -110,8 +163,9 @@ class FileFeed(_Strict):
         pattern=r"^[a-z]{2,3}$",
         description="Language that undetermined short texts take.",
     )
-    fields: dict[ContractField, str] = Field(
-        description="Field of the post contract: column of the file."
+    fields: dict[ContractField, ColumnNames] = Field(
+        description="Field of the post contract: column of the file, path in JSON (user.name),"
+        " or a list of those, of which a file has one."
     )
     constants: dict[ContractField, str] = Field(
         default_factory=dict, description="Field of the post contract: the same value for all."
@@ -133,7 +187,9 @@ class FileFeed(_Strict):
 
     @model_validator(mode="after")
     def _check_mapping(self) -> "FileFeed":
-        missing = [f for f in REQUIRED_FIELDS if f not in self.fields and f not in self.constants]
+        mapped = {*self.fields, *self.constants}
+        required = ("source_id",) if "change" in mapped else REQUIRED_FIELDS
+        missing = [field for field in required if field not in mapped]
         if missing:
             message = f"fields must map {', '.join(missing)} to a column of the file"
             raise ValueError(message)

@@ -3,10 +3,8 @@
 import gzip
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,37 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_platform.errors import PermanentSourceError
-from data_platform.ingestion.connectors.file import BATCH_ROWS, BLOCK_BYTES, FileConnector
-from data_platform.ingestion.connectors.pages import BrokenRecord, Page
+from data_platform.ingestion.connectors.delimited import BLOCK_CHARACTERS as BLOCK_BYTES
+from data_platform.ingestion.connectors.file import FileConnector
+from data_platform.ingestion.connectors.pages import BrokenRecord
+from data_platform.ingestion.connectors.parquet import BATCH_ROWS
 from data_platform_tests.ingestion.conftest import file_feed
+from data_platform_tests.ingestion.connectors.conftest import broken, records
 
 HEADER = b"id,at,text\n"
-Read = Callable[..., list[Page]]
-
-
-@pytest.fixture
-def read(home: Path) -> Read:
-    """Write one file, read it by a feed configured with `changes`; return its pages."""
-
-    def read_file(name: str, content: bytes, **changes: Any) -> list[Page]:
-        path = home / "incoming" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        connector = FileConnector(file_feed(**{"path": f"incoming/{name}", **changes}), home)
-        (file,) = connector.files()
-        return list(connector.read(file))
-
-    return read_file
-
-
-def records(pages: list[Page], *names: str) -> list[tuple[Any, ...]]:
-    """Return these columns of all records, in order."""
-    columns = names or ("source_id", "posted_at", "body")
-    return [tuple(row[n] for n in columns) for page in pages for row in page.records.to_pylist()]
-
-
-def broken(pages: list[Page]) -> list[BrokenRecord]:
-    return [record for page in pages for record in page.broken]
 
 
 # --- CSV
@@ -110,14 +85,12 @@ def test_a_csv_of_broken_rows_alone_still_shows_each_of_them(read):
 
 def test_a_row_that_is_not_utf8_is_broken_and_its_neighbours_are_not(read):
     pages = read("a.csv", HEADER + b"1,a,b\n2,\xff,b\n3,a,b\n")
-    assert broken(pages) == [BrokenRecord(2, "not UTF-8 text", "2,\\xff,b")]
+    assert broken(pages) == [
+        BrokenRecord(2, "not UTF-8 text; set encoding of the feed, such as cp1252", "2,\\xff,b")
+    ]
     assert records(pages, "row_number", "source_id") == [(1, "1"), (3, "3")]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.xfail(
-    strict=True, reason="pyarrow decodes a refused row before it calls invalid_row_handler"
-)
 def test_a_row_that_is_too_short_and_not_utf8_does_not_stop_the_file(read):
     pages = read("a.csv", HEADER + b"1,a,b\n2,\xff\n3,a,b\n")
     assert records(pages, "source_id") == [("1",), ("3",)]
@@ -218,7 +191,10 @@ def test_lines_that_are_no_objects_are_broken_and_empty_ones_are_nothing(read):
     lines = [good, *bad, b"", b"  \t", good + b"\r", b"\xff", good]
     pages = read("a.ndjson", b"\n".join(lines))
     reasons = {record.row_number: record.reason for record in broken(pages)}
-    assert reasons == {**dict.fromkeys(range(2, 10), "not a JSON object"), 13: "not UTF-8 text"}
+    assert reasons == {
+        **dict.fromkeys(range(2, 10), "not a JSON object"),
+        13: "not UTF-8 text; set encoding of the feed, such as cp1252",
+    }
     assert records(pages, "row_number") == [(1,), (12,), (14,)]
     assert {record.payload for record in broken(pages)} >= {"{bad", "[1]", "null", "\\xff"}
 

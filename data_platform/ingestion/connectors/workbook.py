@@ -1,0 +1,116 @@
+"""Excel workbooks (.xlsx): the rows of one sheet as text, under the header that stands somewhere near its top."""
+
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import date, datetime
+from itertools import chain, islice
+from pathlib import Path
+
+from data_platform.errors import PermanentSourceError
+from data_platform.ingestion.connectors.columns import (
+    column_kinds,
+    find_header,
+    require_columns,
+    rows_table,
+)
+from data_platform.ingestion.connectors.pages import BrokenRecord, Rows
+from data_platform.settings import FileFeed
+
+HEADER_SEARCH_ROWS = 100
+BLOCK_ROWS = 10_000
+MAX_UNPACKED_BYTES = 2 * 1024**3
+EXACT_FLOAT = 2**53  # IEEE 754: beyond it, a whole number may not be the one that was written
+
+
+def read_workbook(path: Path, feed: FileFeed, wanted: Sequence[Sequence[str]]) -> Iterator[Rows]:
+    """Yield the rows of one sheet; whole numbers are as exact as the workbook holds them.
+
+    Raises:
+        PermanentSourceError: openpyxl is not installed, it is no workbook, the sheet or a mapped
+            column is missing.
+    """
+    try:
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError as error:
+        message = (
+            f"{path}: reading Excel workbooks needs openpyxl:"
+            " pip install 'customer-feedback-platform[xlsx]'"
+        )
+        raise PermanentSourceError(message) from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_UNPACKED_BYTES:
+            message = f"{path}: unpacked it would be {size:,} bytes; save it as .csv"
+            raise PermanentSourceError(message)
+        workbook = load_workbook(path, read_only=True, data_only=True)
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
+        message = f"{path} cannot be read as xlsx: {error}"
+        raise PermanentSourceError(message) from error
+    with closing(workbook):
+        if feed.sheet is not None and feed.sheet not in workbook.sheetnames:
+            names = ", ".join(repr(name[:40]) for name in workbook.sheetnames[:10])
+            message = f"{path}: there is no sheet {feed.sheet!r}; its sheets: {names}"
+            raise PermanentSourceError(message)
+        sheet = workbook[feed.sheet or workbook.sheetnames[0]]
+        rows = ([_text(value) for value in row] for row in sheet.iter_rows(values_only=True))
+        yield from _tables(path, feed, wanted, rows)
+
+
+def _tables(
+    path: Path, feed: FileFeed, wanted: Sequence[Sequence[str]], rows: Iterator[list[str]]
+) -> Iterator[Rows]:
+    head = list(islice(rows, HEADER_SEARCH_ROWS))
+    if not any(map(any, head)):
+        return
+    names: tuple[str, ...]
+    if feed.columns:
+        names, skip = feed.columns, int(tuple(_trimmed(head[0])) == feed.columns)
+    else:
+        position = find_header(head, wanted)
+        first_row = head[position] if position is not None else next(filter(any, head))
+        names = tuple(name.strip() for name in _trimmed(first_row))
+        skip = (position or 0) + 1
+    chosen = require_columns(path, feed, wanted, names)
+    filled = (row for row in chain(head[skip:], rows) if any(row))
+    numbered = enumerate(map(_trimmed, filled), start=1)
+    is_first = True
+    while block := list(islice(numbered, BLOCK_ROWS)):
+        fitting = [(number, row) for number, row in block if len(row) <= len(names)]
+        broken = [
+            BrokenRecord(number, f"{len(row)} columns instead of {len(names)}", "\t".join(row))
+            for number, row in block
+            if len(row) > len(names)
+        ]
+        table = rows_table(names, [[*row, *[""] * (len(names) - len(row))] for _, row in fitting])
+        yield Rows(
+            {alternatives: table[name] for alternatives, name in chosen.items()},
+            [number for number, _ in fitting],
+            table,
+            tuple(broken),
+            column_kinds(table) if is_first else {},
+        )
+        is_first = False
+
+
+def _trimmed(row: Iterable[str]) -> list[str]:
+    """Return the row without the empty cells at its end."""
+    cells = list(row)
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _text(value: object) -> str:
+    """Return a cell as text: dates in ISO 8601, whole numbers without a fraction."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_FLOAT:
+        return str(int(value))
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)
