@@ -423,9 +423,10 @@ def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any
     with PostContract(connector.feed, b"preview: nothing is stored") as contract:
         for file in connector.files():
             for page in connector.read(file):
-                checked = contract.check(
-                    page, Delivery("preview", file.path.name, file.modified_at)
+                delivery = Delivery(
+                    "preview", file.path.name, file.modified_at, undated_at=file.modified_at
                 )
+                checked = contract.check(page, delivery)
                 rows += checked.posts.slice(0, count - len(rows)).to_pylist()
                 rows += [
                     {"file": r["file"], "row_number": r["row_number"], "refused": r["reason"]}

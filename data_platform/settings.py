@@ -155,7 +155,8 @@ class FileFeed(_Strict):
     timezone: TimeZoneName = Field(default="UTC", description="Time zone of dates that carry none.")
     posted_at_format: str | None = Field(
         default=None,
-        description="strptime format of the dates, or epoch_seconds or epoch_milliseconds;"
+        description="strptime format of the dates, or epoch_seconds, epoch_milliseconds or"
+        " epoch_microseconds;"
         " default: ISO 8601.",
     )
     default_language: str | None = Field(

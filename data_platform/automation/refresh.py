@@ -151,16 +151,19 @@ class Refresher:
         finally:
             logger.removeHandler(self._handler)
         seen = set()
+        refused: list[str] = []
         for event in result.all_events:
             if event.is_step_failure:
-                outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
+                if not refused:  # then the step has failed for what is told already
+                    outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
             elif event.event_type_value == "ASSET_CHECK_EVALUATION":
-                outcome.failures += _refused(event.asset_check_evaluation_data)
+                refused += _refused(event.asset_check_evaluation_data)
             elif event.event_type_value == "ASSET_MATERIALIZATION":
                 found = event.step_materialization_data.materialization
                 if (c := found.metadata.get("content_changed")) is not None and c.value:
                     seen.add((found.asset_key, found.partition))
         outcome.changed += len(seen)
+        outcome.failures += refused
 
 
 def chunks(days: Sequence[date], size: int = DAYS_PER_RUN) -> Iterator[list[date]]:

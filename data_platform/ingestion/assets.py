@@ -92,7 +92,8 @@ def _feed_asset(
             numbers = {"records_landed": landed.get(day, 0)}
             return landed_materialization(feeds, feed.name, day, numbers)
 
-        # A refused delivery is red here, and does not keep the others from being loaded.
+        # A refused delivery is red here, and does not keep the others from being loaded. A run that
+        # meets it first, and finds nothing else, has failed.
         for number, reason in enumerate(collection.errors, start=1):
             context.log.error(f"refused ({number} of {len(collection.errors)}): {reason}")
         shown = {f"refused_{n}": e for n, e in enumerate(collection.errors[:MAX_REFUSED_SHOWN], 1)}
@@ -103,6 +104,8 @@ def _feed_asset(
             metadata={"refused_deliveries": len(collection.errors), **shown},
         )
         yield from (event(day) for day in sorted(landed.keys() - requested))
+        if collection.new_errors and not collection.delivery_count:
+            raise dg.Failure("\n".join(collection.new_errors), allow_retries=False)
         if len(requested) == 1:
             (day,) = requested
             yield dg.MaterializeResult(

@@ -14,20 +14,32 @@ import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError, SourceError, TransientSourceError
 from data_platform.ingestion.connectors.file import FileConnector, SourceFile, source_file
-from data_platform.ingestion.contract import POST_SCHEMA, REFUSED_SCHEMA, Delivery, PostContract
+from data_platform.ingestion.contract import (
+    DATE_SWAPPED,
+    DATE_UNREADABLE,
+    POST_SCHEMA,
+    REFUSED_SCHEMA,
+    Delivery,
+    PostContract,
+)
+from data_platform.ingestion.dates import format_advice
+from data_platform.ingestion.identity import IdentityGuard
 from data_platform.ingestion.ledger import Gap, KnownFile, Ledger
 from data_platform.schemas import CONTRACT_VERSION
 from data_platform.settings import FileFeed, interval
+from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
 
 logger = logging.getLogger(__name__)
 
 MOSTLY_REFUSED_SHARE = 0.9
 MOSTLY_REFUSED_MIN_RECORDS = 10
+SWAPPED_DATES_SHARE = 0.05
 COLLECTION_WAIT_SECONDS = 1800.0
 STALE_STAGING_SECONDS = 86_400.0
 # A larger file is hashed by the run that lands it, not by the sensor that notices it.
 MAX_BYTES_HASHED_AHEAD = 256 * 1024 * 1024
+END_OF_DAY = timedelta(days=1, microseconds=-1)
 TRANSIENT_GAP_RETRY = timedelta(minutes=10)
 
 
@@ -41,6 +53,10 @@ class OpenDays:
     def __contains__(self, day: object) -> bool:
         return isinstance(day, date) and self.first <= day <= self.last
 
+    def nearest(self, time: datetime) -> datetime:
+        """Return `time`, or the nearest one on an open day."""
+        return min(max(time, day_bounds(self.first)[0]), day_bounds(self.last)[0] + END_OF_DAY)
+
 
 @dataclass
 class Collection:
@@ -50,6 +66,7 @@ class Collection:
         delivery_count: deliveries that were new.
         landed_by_day: records landed per day of posting, also of days that are not open.
         errors: one message per delivery that was refused as a whole; the others are landed.
+        new_errors: those of them that no earlier collection met.
         unsettled_count: files that are still being written, left for the next collection.
     """
 
@@ -58,6 +75,7 @@ class Collection:
     refused_count: int = 0
     landed_by_day: dict[date, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    new_errors: list[str] = field(default_factory=list)
     unsettled_count: int = 0
 
 
@@ -200,10 +218,13 @@ def collect_files(
                 except SourceError as error:
                     logger.warning("%s", error)
                     result.errors.append(str(error))
+                    state, known_gap = f"{file.state} {reader.reading}", gaps.get(str(file.path))
+                    if known_gap is None or known_gap.state != state:
+                        result.new_errors.append(str(error))
                     ledger.open_gap(
                         feed.name,
                         str(file.path),
-                        f"{file.state} {reader.reading}",
+                        state,
                         str(error),
                         is_transient=isinstance(error, TransientSourceError),
                     )
@@ -281,7 +302,12 @@ class _Reader:
             if known != seen:
                 self.ledger.see_file(feed.name, str(file.path), known)
             return
-        delivery = Delivery(delivery_id, file.path.name, file.modified_at)
+        delivery = Delivery(
+            delivery_id,
+            file.path.name,
+            file.modified_at,
+            undated_at=self.open_days.nearest(file.modified_at),
+        )
         counts = _Counts()
         refused: list[pa.Table] = []
         with self.landing.delivery(feed.name, delivery_id) as writer:
@@ -289,6 +315,8 @@ class _Reader:
                 self.connector, contract, delivery, file, self.open_days, counts, refused
             )
             writer.write(posts, POST_SCHEMA)
+            if not feed.trust_ids:
+                counts.identity.require_sound(str(file.path))
             _refuse_if_mostly_bad(file, counts, refused)
             _refuse_if_changed(file)
             if refused:
@@ -327,6 +355,8 @@ class _Reader:
 class _Counts:
     read: int = 0
     refused: int = 0
+    identity: IdentityGuard = field(default_factory=IdentityGuard)
+    unread_dates: tuple[str, ...] = ()
 
 
 def _post_batches(
@@ -349,22 +379,41 @@ def _post_batches(
         waiting = contract.waiting(checked.posts.filter(pc.invert(is_open)), delivery)
         counts.read += page.records.num_rows + len(page.broken)
         counts.refused += checked.refused.num_rows
+        counts.identity.add(page.records)
+        counts.unread_dates = counts.unread_dates or checked.unread_dates
         refused += [table for table in (checked.refused, waiting) if table.num_rows]
         yield from checked.posts.append_column(FOLDER_COLUMN, days).combine_chunks().to_batches()
 
 
 def _refuse_if_mostly_bad(file: SourceFile, counts: _Counts, refused: list[pa.Table]) -> None:
-    """A file whose records nearly all break the contract is misread, not full of bad records."""
+    """A file whose records nearly all break the contract is misread, not full of bad records.
+
+    So is one whose dates can be read only with day and month exchanged: the others may be wrong.
+    """
+    if not refused:
+        return
+    reasons = {
+        str(entry["values"]): int(entry["counts"])
+        for entry in pa.concat_tables(refused)["reason"].value_counts().to_pylist()
+    }
+    swapped = reasons.get(DATE_SWAPPED, 0)
+    if swapped and swapped >= SWAPPED_DATES_SHARE * counts.read:
+        message = (
+            f"{file.path}: {swapped} of {counts.read} dates can be read only with day and month"
+            " exchanged, so the others may be wrong. Nothing of this file was landed; mend"
+            f" posted_at_format of the feed. {format_advice(counts.unread_dates)}"
+        )
+        raise PermanentSourceError(message.strip())
     if counts.read < MOSTLY_REFUSED_MIN_RECORDS:
         return
     if counts.refused < MOSTLY_REFUSED_SHARE * counts.read:
         return
-    reasons = pa.concat_tables(refused)["reason"].value_counts().to_pylist()
-    worst = max(reasons, key=lambda entry: int(entry["counts"]))
+    worst = max(reasons, key=lambda reason: reasons[reason])
+    advice = format_advice(counts.unread_dates) if worst == DATE_UNREADABLE else ""
     message = (
         f"{file.path}: {counts.refused} of {counts.read} records break the post contract, mostly:"
-        f" {worst['values']} ({worst['counts']}). Nothing of this file was landed; mend fields,"
-        " posted_at_format or rating_scale of the feed, or the file."
+        f" {worst} ({reasons[worst]}). {advice + ' ' if advice else ''}Nothing of this file was"
+        " landed; mend fields, posted_at_format or rating_scale of the feed, or the file."
     )
     raise PermanentSourceError(message)
 

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 from data_platform.ingestion.authors import hash_authors
 from data_platform.ingestion.connectors.pages import Page
+from data_platform.ingestion.dates import is_swapped_sql, sql_text, sql_texts, time_sql
+from data_platform.ingestion.identity import SCIENTIFIC
 from data_platform.schemas import (
     ARROW_TYPES,
     CONTRACT_VERSION,
@@ -27,20 +29,16 @@ REFUSED_SCHEMA = pa.schema(
         if c.name not in ("collected_at", "segment")
     ]
 )
+UNREAD_DATES = 100
 DAY_NOT_OPEN = "the day of posting is not open"
-# ISO 8601 dates, with or without time and zone; the zone as Z, UTC, +01, +0100 or +01:00.
-ZONE = r"(Z|z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
-ISO_TIME = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}([.,]\d{{1,9}})?)?\s*{ZONE}?)?"
-# RFC 5322 3.3 (the weekday is optional), and the dates of Twitter's API v1.1: always with a zone.
-ZONED_FORMATS = (
-    "%a, %d %b %Y %H:%M:%S %z",
-    "%d %b %Y %H:%M:%S %z",
-    "%a %b %d %H:%M:%S %z %Y",
+DATE_UNREADABLE = "posted_at cannot be read as a date and time"
+DATE_SWAPPED = "posted_at can be read only with day and month exchanged"
+DELETIONS = ("delete", "deleted", "deletion", "remove", "removed", "d")
+POSTS = (
+    *("", "post", "create", "created", "insert", "add", "new", "c", "i", "r", "snapshot"),
+    *("update", "updated", "edit", "edited", "upsert", "u"),
 )
-EPOCH_UNITS = {"epoch_seconds": 1, "epoch_milliseconds": 1000}
-LAST_EPOCH_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z
-# What Python, Arrow and the names of day folders can hold, each with a day to spare for time zones.
-FIRST_TIME, LAST_TIME = "1000-01-01 00:00:00+00", "9999-12-30 23:59:59.999999+00"
+ID_SCIENTIFIC = "source_id is in scientific notation, as a spreadsheet writes long numbers"
 WHOLE_NUMBER = r"\s*\+?\d+(\.\d*)?([eE]\+?\d+)?\s*"
 
 
@@ -52,19 +50,28 @@ class Delivery:
         delivery_id: identity of its content; goes into the ids of refused records.
         file: name of the file, for people.
         observed_at: when the source showed these records.
+        undated_at: where a deletion that states no date stands: observed_at, within the open days.
     """
 
     delivery_id: str
     file: str
     observed_at: datetime
+    undated_at: datetime
 
 
 @dataclass(frozen=True)
 class CheckedPage:
-    """A page under the contract: `posts` (POST_SCHEMA) and `refused` (REFUSED_SCHEMA)."""
+    """A page under the contract.
+
+    Attributes:
+        posts: the good records (POST_SCHEMA).
+        refused: the others (REFUSED_SCHEMA).
+        unread_dates: some of the dates that could not be read, as the source wrote them.
+    """
 
     posts: pa.Table
     refused: pa.Table
+    unread_dates: tuple[str, ...] = ()
 
 
 class PostContract:
@@ -95,6 +102,8 @@ class PostContract:
         wrong = typed.filter(pc.invert(is_good)).select(
             ["row_number", "position", "reason", "field", "source_id", "posted_at"]
         )
+        unread = wrong.filter(pc.is_in(wrong["reason"], pa.array([DATE_UNREADABLE, DATE_SWAPPED])))
+        dates = page.records["posted_at"].take(unread["position"]) if len(unread) else []
         refused = [
             self._refused(
                 delivery,
@@ -111,7 +120,11 @@ class PostContract:
             self._refused(delivery, record.row_number, record.reason, payload=record.payload)
             for record in page.broken
         ]
-        return CheckedPage(posts, pa.Table.from_pylist(refused, schema=REFUSED_SCHEMA))
+        return CheckedPage(
+            posts,
+            pa.Table.from_pylist(refused, schema=REFUSED_SCHEMA),
+            tuple(str(date) for date in dates[:UNREAD_DATES]),
+        )
 
     def waiting(self, posts: pa.Table, delivery: Delivery) -> pa.Table:
         """Return quarantine rows (REFUSED_SCHEMA) for good posts whose day is not open.
@@ -179,6 +192,7 @@ class PostContract:
                     "feed": self.feed.name,
                     "source": self.feed.platform,
                     "observed_at": delivery.observed_at,
+                    "undated_at": delivery.undated_at,
                     "low": low,
                     "span": high - low,
                     "scale": f"{low:g}..{high:g}",
@@ -194,22 +208,31 @@ class PostContract:
             ("edited_at", "edited_at cannot be read as a date and time"),
             ("rating", "rating is not a number within its scale"),
             ("label", "label is not negative, neutral or positive"),
-            ("is_deleted", "is_deleted is not true or false"),
             *((name, f"{name} is not a whole number of 0 or more") for name in counts),
         ]
+        # A deletion needs nothing but an id: whatever else is wrong with it, the post is gone.
         rules = [
             ("source_id", "source_id is missing", is_blank("given_source_id")),
-            ("posted_at", "posted_at is missing", "given_posted_at IS NULL"),
-            ("posted_at", "posted_at cannot be read as a date and time", "posted_at IS NULL"),
+            ("source_id", ID_SCIENTIFIC, "is_scientific_id"),
+            ("change", "change is neither a post nor a deletion", "is_deletion IS NULL"),
+            ("is_deleted", "is_deleted is not true or false", "is_deleted IS NULL"),
+            ("posted_at", "posted_at is missing", "is_kept AND given_posted_at IS NULL"),
+            ("posted_at", DATE_SWAPPED, "is_kept AND posted_at IS NULL AND is_swapped_date"),
+            ("posted_at", DATE_UNREADABLE, "is_kept AND posted_at IS NULL"),
             *(
-                (name, reason, f"given_{name} IS NOT NULL AND {name} IS NULL")
+                (name, reason, f"is_kept AND given_{name} IS NOT NULL AND {name} IS NULL")
                 for name, reason in optional
             ),
-            ("body", "body is empty", f"NOT is_deleted AND {is_blank('body')}"),
+            ("body", "body is empty", f"is_kept AND {is_blank('body')}"),
         ]
         problem = " ".join(
             f"WHEN {broken} THEN {{'field': '{field}', 'reason': '{reason}'}}"
             for field, reason, broken in rules
+        )
+        is_scientific = (
+            "FALSE"
+            if self.feed.trust_ids
+            else f"regexp_full_match(trim(source_id), {sql_text(SCIENTIFIC)})"
         )
         # DuckDB's cast alone rounds 1.5 and reads 0x10.
         whole_numbers = ", ".join(
@@ -228,10 +251,12 @@ class PostContract:
                 source_metadata, language AS language_hint,
                 source_id AS given_source_id, posted_at AS given_posted_at,
                 edited_at AS given_edited_at, rating AS given_rating, label AS given_label,
-                is_deleted AS given_is_deleted, like_count AS given_like_count,
+                like_count AS given_like_count,
                 share_count AS given_share_count, reply_count AS given_reply_count,
-                {self._time("posted_at")} AS posted_at,
-                {self._time("edited_at")} AS edited_at,
+                {is_scientific} AS is_scientific_id,
+                {is_swapped_sql("posted_at", self.feed)} AS is_swapped_date,
+                {time_sql("posted_at", self.feed)} AS posted_at,
+                {time_sql("edited_at", self.feed)} AS edited_at,
                 CASE WHEN (TRY_CAST(rating AS DOUBLE) - $low) / $span BETWEEN 0 AND 1
                      THEN (TRY_CAST(rating AS DOUBLE) - $low) / $span END AS rating,
                 CASE WHEN lower(trim(label)) IN ('negative', 'neutral', 'positive')
@@ -239,11 +264,17 @@ class PostContract:
                 CASE WHEN is_deleted IS NULL THEN FALSE
                      WHEN lower(trim(is_deleted)) IN ('true', 't', 'yes', 'y', '1') THEN TRUE
                      WHEN lower(trim(is_deleted)) IN ('false', 'f', 'no', 'n', '0', '') THEN FALSE
-                END AS is_deleted,
+                END AS is_flagged,
+                CASE WHEN change IS NULL THEN FALSE
+                     WHEN lower(trim(change)) IN ({sql_texts(DELETIONS)}) THEN TRUE
+                     WHEN lower(trim(change)) IN ({sql_texts(POSTS)}) THEN FALSE
+                END AS is_deletion,
                 {whole_numbers}
             FROM records
+        ), told AS (
+            SELECT *, is_deletion OR is_flagged AS is_deleted, NOT is_deleted AS is_kept FROM parsed
         ), judged AS (
-            SELECT *, CASE {problem} END AS problem FROM parsed
+            SELECT *, CASE {problem} END AS problem FROM told
         ), emptied AS (
             SELECT * EXCLUDE (body, title, author_id, url, source_metadata, rating, label), {erased}
             FROM judged
@@ -251,45 +282,14 @@ class PostContract:
         SELECT row_number, position, problem.field AS field, problem.reason AS reason,
             $source || ':' || given_source_id AS feedback_id, $feed AS feed, $source AS source,
             given_source_id AS source_id, {content_hash_sql()} AS content_hash,
-            body, title, author_id, posted_at, edited_at,
-            CAST($observed_at AS TIMESTAMPTZ) AS observed_at, is_deleted, language_hint, rating,
+            body, title, author_id,
+            CASE WHEN posted_at IS NULL AND problem IS NULL THEN CAST($undated_at AS TIMESTAMPTZ)
+                 ELSE posted_at END AS posted_at,
+            edited_at, CAST($observed_at AS TIMESTAMPTZ) AS observed_at, is_deleted, language_hint, rating,
             CASE WHEN rating IS NOT NULL THEN $scale END AS rating_scale, label,
             conversation_id, parent_id, url, like_count, share_count, reply_count, source_metadata
         FROM emptied ORDER BY position
         """
-
-    def _time(self, field: str) -> str:
-        """SQL that reads `field` as TIMESTAMPTZ; null where it cannot be read or no date can hold it."""
-        read = f"CAST({self._read_time(field)} AS TIMESTAMPTZ)"
-        window = f"TIMESTAMPTZ {sql_text(FIRST_TIME)} AND TIMESTAMPTZ {sql_text(LAST_TIME)}"
-        # A date has a digit: DuckDB also reads the words 'epoch' and 'infinity'.
-        return f"CASE WHEN regexp_matches({field}, '[0-9]') AND {read} BETWEEN {window} THEN {read} END"
-
-    def _read_time(self, field: str) -> str:
-        pattern = self.feed.posted_at_format
-        zone = sql_text(self.feed.timezone)
-        if pattern in EPOCH_UNITS:
-            seconds = f"TRY_CAST({field} AS DOUBLE) / {EPOCH_UNITS[pattern]}"
-            return f"CASE WHEN {seconds} BETWEEN 0 AND {LAST_EPOCH_SECOND} THEN to_timestamp({seconds}) END"
-        if pattern is not None:
-            parsed = f"try_strptime({field}, {sql_text(pattern)})"
-            return parsed if "%z" in pattern or "%Z" in pattern else f"timezone({zone}, {parsed})"
-        # The clock part starts at the 11th character; a date's own dashes are no zone.
-        clock = (
-            f"regexp_replace(replace(substr({field}, 11), ',', '.'), '\\s*(Z|z|UTC)$', '+00:00')"
-        )
-        clock = f"regexp_replace({clock}, '\\s*([+-]\\d{{2}}):?(\\d{{2}})$', '\\1:\\2')"
-        clock = f"regexp_replace({clock}, '\\s+([+-]\\d{{2}})$', '\\1')"
-        clock = f"regexp_replace({clock}, '^(.\\d{{2}}:\\d{{2}})([+-]|$)', '\\1:00\\2')"
-        is_zoned = f"regexp_matches(substr({field}, 11), {sql_text(ZONE + '$')})"
-        # RFC 5322 4.3: GMT and UT are old ways to write +0000; HTTP and RSS still do.
-        worded = f"regexp_replace({field}, '\\s(GMT|UTC?|Z)$', ' +0000')"
-        formats = ", ".join(sql_text(f) for f in ZONED_FORMATS)
-        return f"""CASE
-            WHEN NOT regexp_full_match({field}, {sql_text(ISO_TIME)})
-                THEN try_strptime({worded}, [{formats}])
-            WHEN {is_zoned} THEN TRY_CAST(substr({field}, 1, 10) || {clock} AS TIMESTAMPTZ)
-            ELSE timezone({zone}, TRY_CAST({field} AS TIMESTAMP)) END"""
 
 
 def content_hash_sql() -> str:
@@ -317,8 +317,3 @@ def _nfc(field: str) -> str:
 def is_blank(field: str) -> str:
     """SQL that is true where `field` is null or nothing but white space of any kind."""
     return f"NOT regexp_matches(coalesce({field}, ''), '[^\\s\\p{{Z}}]')"
-
-
-def sql_text(text: str) -> str:
-    """Return `text` as an SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"

@@ -93,7 +93,7 @@ def test_a_refused_file_is_tried_again_only_after_it_changed(live):
     platform.collect("shop")
     (gap,) = platform.feeds.gaps()
     assert gap.subject == str(path)
-    assert "is not in this file" in gap.reason
+    assert "an HTML or XML page" in gap.reason
     assert platform.requested(NEW) == []
     platform.write("shop/a.csv", ROW)
     assert platform.requested(NEW) == ["shop"]

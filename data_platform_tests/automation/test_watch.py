@@ -125,8 +125,8 @@ def test_an_open_gap_is_told_once_by_its_file_and_ends_when_it_is_closed(live):
     platform = live()
     path = platform.settings.base / "shop" / "a.csv"
     path.write_text("nonsense")
-    for _ in range(2):
-        assert platform.collect("shop").success
+    for is_known in (False, True):
+        assert platform.collect("shop").success is is_known
         assert platform.run("publish_job").success
         assert raised(platform) == raised(platform) == 1
     assert open_alerts(platform) == [("open_gap", f"feed/shop: {path}", None, "error")]

@@ -175,6 +175,46 @@ def test_a_file_of_mostly_bad_records_is_refused_as_a_whole(place):
     assert list((place.landing.root / ".staging").iterdir()) == []
 
 
+def test_a_refused_file_says_which_format_its_dates_have(place):
+    place.write("a.csv", "".join(f"{n},25/03/2024 10:{n},x\n" for n in range(10, 30)))
+    (message,) = place.collect().errors
+    assert "They look like posted_at_format: '%d/%m/%Y %H:%M'." in message
+    assert place.collect(posted_at_format="%d/%m/%Y %H:%M").read_count == 20
+
+
+def test_a_file_whose_days_and_months_are_exchanged_is_refused_before_any_is_misread(place):
+    dates = ["03/04/2024"] * 50 + ["03/25/2024"] * 5
+    place.write("a.csv", "".join(f"{n},{at},x\n" for n, at in enumerate(dates)))
+    (message,) = place.collect(posted_at_format="%d/%m/%Y").errors
+    assert "5 of 55 dates can be read only with day and month exchanged" in message
+    assert place.segments() == []
+    assert place.collect(posted_at_format="%m/%d/%Y").read_count == 55
+
+
+def test_destroyed_ids_are_refused_with_the_numbers_until_they_are_trusted(place):
+    place.write("a.csv", "".join(f"5.70306E+17,2024-03-01T10:{n},x\n" for n in range(10, 15)))
+    place.write("good.csv")
+    found = place.collect()
+    (message,) = found.errors
+    assert "a.csv: 5 of 5 ids are in scientific notation" in message
+    assert found.new_errors == [message]
+    assert place.posts() == TWO_POSTS
+    again = place.collect()
+    assert (again.errors, again.new_errors) == ([message], [])
+    place.collect(trust_ids=True)
+    assert place.posts() == sorted([*TWO_POSTS, *[("2024-03-01", "5.70306E+17", "x")] * 5])
+
+
+def test_a_deletion_without_a_date_lands_on_the_day_of_its_file_within_the_open_days(place):
+    fields = {"source_id": "id", "change": "at"}
+    for name, year in (("old.csv", 2019), ("now.csv", 2024)):
+        path = place.write(name, f"{year},delete,\n")
+        moment = datetime(year, 3, 1, 12, tzinfo=UTC).timestamp()
+        os.utime(path, (moment, moment))
+    assert place.collect(fields=fields).refused_count == 0
+    assert place.posts() == [("2024-01-01", "2019", None), ("2024-03-01", "2024", None)]
+
+
 def test_a_small_file_of_bad_records_goes_to_quarantine(place):
     place.write("bad.csv", "1,soon,x\n2,2024-03-01,\n,2024-03-01,x\n4,2024-03-01\n")
     found = place.collect()

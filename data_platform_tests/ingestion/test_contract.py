@@ -25,7 +25,7 @@ from data_platform_tests.ingestion.conftest import FIELDS, file_feed
 
 KEY = b"k" * 32
 OBSERVED_AT = datetime(2024, 5, 1, tzinfo=UTC)
-DELIVERY = Delivery("delivery-1", "a.csv", OBSERVED_AT)
+DELIVERY = Delivery("delivery-1", "a.csv", OBSERVED_AT, undated_at=OBSERVED_AT)
 GOOD = {"source_id": "1", "posted_at": "2024-01-01T10:00:00Z", "body": "fine"}
 
 
@@ -394,3 +394,46 @@ def test_whatever_is_read_is_a_post_or_refused_and_nothing_raises(rows, zone, fo
 def empty_page() -> Page:
     text = pa.table({name: pa.array([], pa.string()) for name in FIELDS})
     return Page(text.append_column("row_number", pa.array([], pa.int64())), text)
+
+
+@pytest.mark.parametrize("change", ["delete", "Deleted", " removed ", "d"])
+def test_a_change_record_needs_nothing_but_an_id(change):
+    record = {"source_id": "1", "change": change}
+    checked = check(
+        record, {"source_id": "2", "change": change, "posted_at": "rubbish", "body": ""}
+    )
+    assert checked.refused.num_rows == 0
+    for found in checked.posts.to_pylist():
+        assert found["is_deleted"]
+        assert found["posted_at"] == OBSERVED_AT
+        assert found["body"] is None
+    hashes = set(checked.posts["content_hash"].to_pylist())
+    assert hashes == {one(is_deleted="true")["content_hash"]}
+
+
+def test_a_deletion_that_states_its_date_keeps_it():
+    assert one(change="delete")["posted_at"] == datetime(2024, 1, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("change", ["", "create", "Updated", None])
+def test_a_change_that_is_no_deletion_is_a_post(change):
+    assert one(change=change)["body"] == "fine"
+    assert one(change=change, body="")["reason"] == "body is empty"
+
+
+@pytest.mark.parametrize("change", ["restore", "banned", "0"])
+def test_a_change_of_another_kind_is_refused(change):
+    assert one(change=change)["reason"] == "change is neither a post nor a deletion"
+
+
+def test_an_id_in_scientific_notation_is_refused_unless_the_feed_trusts_it():
+    assert one(source_id="5.70306E+17")["field"] == "source_id"
+    assert one(source_id="5.70306E+17", trust_ids=True)["source_id"] == "5.70306E+17"
+
+
+def test_a_date_with_day_and_month_exchanged_is_told_apart_from_rubbish():
+    pattern = {"posted_at_format": "%d/%m/%Y"}
+    reason = one(posted_at="03/25/2024", **pattern)["reason"]
+    assert reason == "posted_at can be read only with day and month exchanged"
+    reason = one(posted_at="31/31/2024", **pattern)["reason"]
+    assert reason == "posted_at cannot be read as a date and time"

@@ -1,5 +1,11 @@
 """Late, edited, deleted and re-dated posts reach every table, and only what changed is done again."""
 
+import copy
+import os
+from datetime import UTC, datetime
+
+from data_platform_tests.pipeline.conftest import SHOP
+
 FIRST = [
     {"id": "1", "at": "2026-03-02T10:00:00Z", "text": "I love the new shop", "user": "ann"},
     {"id": "2", "at": "2026-03-02T11:00:00Z", "text": "The parcel came in time", "user": "bo"},
@@ -69,6 +75,49 @@ def test_a_deletion_empties_every_table_and_does_not_come_back(shop):
     assert shop.rows("SELECT count(*) FROM dim_author") == [(2,)]
 
 
+def test_a_change_record_deletes_a_post_of_whatever_day_before_or_after_it_came(platform_in):
+    """A delete event names an id and nothing else; another feed of the platform brings it."""
+    config = copy.deepcopy(dict(SHOP))
+    deletions = {
+        **config["feeds"][0],
+        "name": "shop_changes",
+        "source": "shop",
+        "path": "changes/*.ndjson",
+        "fields": {"source_id": "id", "change": "event"},
+    }
+    config["feeds"].append(deletions)
+    digests = []
+    for number, is_first in enumerate((False, True)):
+        platform = platform_in(str(number), config)
+        (platform.folder / "changes").mkdir()
+
+        def change(platform=platform):
+            path = platform.folder / "changes" / "1.ndjson"
+            path.write_text('{"id": 3, "event": "delete"}\n{"id": 9, "event": "delete"}\n')
+            moment = datetime(2026, 4, 2, 12, tzinfo=UTC).timestamp()
+            os.utime(path, (moment, moment))
+
+        if is_first:
+            change()
+            platform.run()
+        platform.deliver("a.csv", FIRST, day=1)
+        platform.run()
+        if not is_first:
+            change()
+            platform.run()
+        for table in ("cleaned_feedback", "fct_feedback", "current_sentiment"):
+            assert platform.rows(f"SELECT count(*) FROM {table}") == [(2,)]
+        assert platform.rows(
+            "SELECT source_id, body, posted_at::DATE::VARCHAR FROM raw_feedback WHERE is_deleted"
+            " ORDER BY source_id"
+        ) == [("3", None, "2026-04-02"), ("9", None, "2026-04-02")]
+        assert platform.published(
+            "SELECT date::VARCHAR, sum(post_count)::INT FROM daily_sentiment GROUP BY 1"
+        ) == [("2026-03-02", 2)]
+        digests.append({k: v for k, v in platform.digest().items() if k != "source_health"})
+    assert digests[0] == digests[1]
+
+
 def test_a_corrected_date_moves_the_post_between_days(shop):
     shop.deliver("a.csv", FIRST, day=1)
     shop.run()
@@ -85,8 +134,6 @@ def test_a_corrected_date_moves_the_post_between_days(shop):
 
 
 def test_any_order_of_deliveries_ends_with_the_same_content(platform_in):
-    from data_platform_tests.pipeline.conftest import SHOP
-
     deliveries = {"a.csv": (FIRST, 1), "b.csv": ([EDIT, LATE], 2), "c.csv": ([DELETION], 3)}
     digests = []
     for number, order in enumerate((["a.csv", "b.csv", "c.csv"], ["c.csv", "b.csv", "a.csv"])):

@@ -14,8 +14,8 @@ def test_a_broken_file_is_named_and_the_good_ones_go_on(shop):
     (shop.folder / "incoming" / "broken.csv").write_text("<html>\nno, such\npage\n")
     output = shop.cli("run", code=1)
     assert "broken.csv" in output
-    assert "is not in this file" in output
-    assert "Mend fields" in output
+    assert "HTML or XML page" in output
+    assert "Replace it" in output
     assert shop.published("SELECT sum(post_count) FROM daily_sentiment") == [(2,)]
     assert "broken.csv" in shop.cli("status", code=1)
 
@@ -108,3 +108,20 @@ def test_control_characters_of_feedback_do_not_reach_the_terminal(shop):
     output = shop.cli("preview", "shop")
     assert "\x1b[31m" not in output
     assert "\x07" not in output
+
+
+def test_ids_that_a_spreadsheet_destroyed_fail_the_run_and_change_no_table(shop):
+    good = [
+        {"id": str(570306133677760513 + n), "at": f"2026-03-02T10:{n}:00Z", "text": "I love it"}
+        for n in range(10, 40)
+    ]
+    shop.deliver("good.csv", good, day=1)
+    shop.run()
+    before = {k: v for k, v in shop.digest().items() if k != "source_health"}
+    shop.deliver("bad.csv", [{**row, "id": f"{float(row['id']):.5E}"} for row in good], day=2)
+    output = shop.cli("run", code=1)
+    assert "30 of 30 ids are in scientific notation" in " ".join(output.split())
+    assert {k: v for k, v in shop.digest().items() if k != "source_health"} == before
+    (shop.folder / "incoming" / "bad.csv").unlink()
+    assert shop.run()["failures"] == []
+    assert {k: v for k, v in shop.digest().items() if k != "source_health"} == before
