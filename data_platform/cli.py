@@ -171,6 +171,28 @@ def backfill(
 
 
 @main.command()
+@click.option("--feed", "feed_name", help="Replay this feed only; default: all feeds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def replay(feed_name: str | None, as_json: bool) -> None:
+    """Run the records in quarantine through the current contract, and move out what passes.
+
+    For records whose file is gone: after a mend of feedback.yaml the files that are still there
+    are read again by the next run.
+    """
+    started = time.monotonic()
+    settings = load_settings()
+    names = [settings.feed(feed_name).name] if feed_name else []
+    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+        released = refresher.replay(names, outcome)
+        if released:
+            refresher.refresh(staleness.stale_days(warehouse), outcome)
+            refresher.refresh_moved(staleness, warehouse, [], outcome)
+            refresher.publish(outcome)
+    (err if as_json else out).print(f"{released} record(s) left quarantine")
+    _finish(settings, outcome, time.monotonic() - started, as_json)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the state as JSON.")
 def status(as_json: bool) -> None:
     """Show what is stored, what is out of date or wrong, and how feeds and automation are doing."""

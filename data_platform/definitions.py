@@ -58,7 +58,7 @@ def build_definitions(
                 ),
             ]
         )
-    jobs = platform_jobs(assets)
+    jobs = platform_jobs(assets, feeds)
     warehouse = Warehouse(settings.warehouse_path)
     return dg.Definitions(
         assets=assets,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CONTRACT_VERSION = "2"
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
@@ -261,6 +261,9 @@ QUARANTINED_FEEDBACK = Table(
             "Landing segment that the row came from.",
             required=True,
             is_volatile=True,
+        ),
+        Column(
+            "observed_at", "TIMESTAMPTZ", "When the source showed the record.", is_volatile=True
         ),
     ),
     key=("quarantine_id",),
@@ -700,6 +703,7 @@ SOURCE_HEALTH = Table(
         Column("last_posted_at", "TIMESTAMPTZ", "Latest post."),
         Column("last_collected_at", "TIMESTAMPTZ", "Last collection.", is_volatile=True),
         Column("last_error", "VARCHAR", "Error of the last collection; null if it went well."),
+        Column("drifted_count", "BIGINT", "Deliveries whose columns were not those before.", True),
     ),
     key=("feed",),
     row_rules=(

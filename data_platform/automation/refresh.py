@@ -9,7 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.automation.jobs import COLLECT_JOB, PUBLISH_JOB, REFRESH_JOB
+from data_platform.automation.jobs import (
+    COLLECT_JOB,
+    PUBLISH_JOB,
+    REFRESH_JOB,
+    REPLAY_JOB,
+    REPLAY_OP,
+)
 from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import HOST_TAG, failure_reason
 from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
@@ -123,6 +129,19 @@ class Refresher:
         moved = set(staleness.outdated_days(warehouse)) - set(besides)
         if moved and not outcome.failures:
             self.refresh(sorted(moved), outcome)
+
+    def replay(self, feeds: Sequence[str], outcome: RefreshOutcome) -> int:
+        """Land what passes the contract now of the records in quarantine; return how many."""
+        result = self._definitions.resolve_job_def(REPLAY_JOB).execute_in_process(
+            run_config={**QUIET, "ops": {REPLAY_OP: {"config": {"feeds": list(feeds)}}}},
+            instance=self._instance,
+            tags={HOST_TAG: gethostname()},
+            raise_on_error=False,
+        )
+        for event in result.all_events:
+            if event.is_step_failure:
+                outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
+        return int(result.output_for_node(REPLAY_OP)["released"]) if result.success else 0
 
     def publish(self, outcome: RefreshOutcome) -> None:
         """Bring quarantine, health, snapshot and report up to date."""

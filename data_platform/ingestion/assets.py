@@ -27,6 +27,7 @@ from data_platform.storage.warehouse import DayWrite
 GROUP = "ingestion"
 MAX_REFUSED_SHOWN = 20
 EVERY_DELIVERY_WAS_READ = "every_delivery_was_read"
+COLUMNS_ARE_STABLE = "columns_are_stable"
 QUARANTINED_SHARE_CHECK = "quarantined_share_is_low"
 
 
@@ -67,7 +68,13 @@ def _feed_asset(
                 EVERY_DELIVERY_WAS_READ,
                 asset=key,
                 description="The collection landed every delivery (file) that the feed offers.",
-            )
+            ),
+            dg.AssetCheckSpec(
+                COLUMNS_ARE_STABLE,
+                asset=key,
+                description="The latest delivery has the columns, and the kinds of values, of the"
+                " one before it.",
+            ),
         ],
     )
     def collect_feed(context: dg.AssetExecutionContext) -> Iterator[StageEvent]:
@@ -103,6 +110,7 @@ def _feed_asset(
             asset_key=key,
             metadata={"refused_deliveries": len(collection.errors), **shown},
         )
+        yield _columns_check(feeds, feed.name)
         yield from (event(day) for day in sorted(landed.keys() - requested))
         if collection.new_errors and not collection.delivery_count:
             raise dg.Failure("\n".join(collection.new_errors), allow_retries=False)
@@ -117,6 +125,20 @@ def _feed_asset(
         yield from (event(day) for day in sorted(requested))
 
     return collect_feed
+
+
+def _columns_check(feeds: Feeds, name: str) -> dg.AssetCheckResult:
+    drifts = feeds.ledger.latest_drifts(name)
+    return dg.AssetCheckResult(
+        passed=not drifts,
+        severity=dg.AssetCheckSeverity.WARN,
+        check_name=COLUMNS_ARE_STABLE,
+        asset_key=feed_key(name),
+        metadata={
+            "drifted_deliveries": feeds.ledger.feed(name).drifted_count,
+            **{f"drift_{n}": f"{file}: {d}" for n, (file, d) in enumerate(drifts.items(), 1)},
+        },
+    )
 
 
 def landed_materialization(

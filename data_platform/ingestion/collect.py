@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -13,7 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError, SourceError, TransientSourceError
-from data_platform.ingestion.connectors.file import FileConnector, SourceFile, source_file
+from data_platform.ingestion.connectors.file import (
+    FileConnector,
+    SourceFile,
+    format_of,
+    source_file,
+)
 from data_platform.ingestion.contract import (
     DATE_SWAPPED,
     DATE_UNREADABLE,
@@ -182,17 +188,11 @@ def collect_files(
         TransientSourceError: another process is collecting the feed.
     """
     feed = connector.feed
-    (landing.root / feed.name).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(landing.root / feed.name / ".lock", mode=0o600)
-    try:
-        lock.acquire(timeout=COLLECTION_WAIT_SECONDS, poll_interval=0.05)
-    except filelock.Timeout as error:
-        message = f"feed {feed.name} is being collected by another process; run it again later"
-        raise TransientSourceError(message) from error
-    try:
+    with feed_lock(landing, feed.name):
         now = datetime.now(UTC)
         landing.clear_staging(STALE_STAGING_SECONDS, now)
         landing.remove(ledger.replaced_segments(feed.name))
+        finish_removals(landing, ledger, feed.name)
         result = Collection()
         try:
             offered = _list_unhurried(connector, ledger)
@@ -235,8 +235,37 @@ def collect_files(
         ledger.finish(feed.name, datetime.now(UTC), "; ".join(result.errors) or None)
         pa.default_memory_pool().release_unused()
         return result
+
+
+@contextmanager
+def feed_lock(landing: LandingZone, feed: str) -> Iterator[None]:
+    """Hold the feed: one process at a time lands its deliveries.
+
+    Raises:
+        TransientSourceError: another process holds it for longer than half an hour.
+    """
+    (landing.root / feed).mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(landing.root / feed / ".lock", mode=0o600)
+    try:
+        lock.acquire(timeout=COLLECTION_WAIT_SECONDS, poll_interval=0.05)
+    except filelock.Timeout as error:
+        message = f"feed {feed} is being collected by another process; run it again later"
+        raise TransientSourceError(message) from error
+    try:
+        yield
     finally:
         lock.release()
+
+
+def finish_removals(landing: LandingZone, ledger: Ledger, feed: str) -> None:
+    """Remove the segments that a replay has replaced, and those that a killed one has left."""
+    if unfinished := ledger.unfinished_releases(feed):
+        known = ledger.known_segments(feed)
+        orphans = landing.collected(feed, unfinished)
+        landing.remove(path for path in orphans if path not in known)
+    if removals := ledger.pending_removals(feed):
+        landing.remove(removals)
+        ledger.finish_removals(feed)
 
 
 def _list_files(connector: FileConnector, ledger: Ledger) -> list[SourceFile]:
@@ -341,6 +370,15 @@ class _Reader:
             segments=segments,
             landed_at=landed_at,
         )
+        if counts.column_kinds:
+            form = feed.format or format_of(file.path) or ""
+            drift = self.ledger.see_columns(
+                delivery_id, feed.name, form, counts.column_kinds, landed_at
+            )
+            if drift:
+                logger.warning(
+                    "%s: its columns are not those of the file before: %s", file.path, drift
+                )
         self.ledger.see_file(feed.name, str(file.path), known)
         self.landed.add(delivery_id)
         self.landing.remove(replaced)
@@ -357,6 +395,7 @@ class _Counts:
     refused: int = 0
     identity: IdentityGuard = field(default_factory=IdentityGuard)
     unread_dates: tuple[str, ...] = ()
+    column_kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 def _post_batches(
@@ -371,18 +410,27 @@ def _post_batches(
     """Yield the good posts of `file` with their day; collect the refused records on the way."""
     for page in connector.read(file):
         checked = contract.check(page, delivery)
-        days = pc.strftime(checked.posts["posted_at"], "%Y-%m-%d")
-        is_open = pc.and_(
-            pc.greater_equal(days, open_days.first.isoformat()),
-            pc.less_equal(days, open_days.last.isoformat()),
-        )
-        waiting = contract.waiting(checked.posts.filter(pc.invert(is_open)), delivery)
+        posts, waiting = split_by_day(checked.posts, contract, delivery, open_days)
         counts.read += page.records.num_rows + len(page.broken)
         counts.refused += checked.refused.num_rows
         counts.identity.add(page.records)
+        counts.column_kinds = counts.column_kinds or page.column_kinds
         counts.unread_dates = counts.unread_dates or checked.unread_dates
         refused += [table for table in (checked.refused, waiting) if table.num_rows]
-        yield from checked.posts.append_column(FOLDER_COLUMN, days).combine_chunks().to_batches()
+        yield from posts.combine_chunks().to_batches()
+
+
+def split_by_day(
+    posts: pa.Table, contract: PostContract, delivery: Delivery, open_days: OpenDays
+) -> tuple[pa.Table, pa.Table]:
+    """Return the posts with the folder of their day, and quarantine rows for those that wait."""
+    days = pc.strftime(posts["posted_at"], "%Y-%m-%d")
+    is_open = pc.and_(
+        pc.greater_equal(days, open_days.first.isoformat()),
+        pc.less_equal(days, open_days.last.isoformat()),
+    )
+    waiting = contract.waiting(posts.filter(pc.invert(is_open)), delivery)
+    return posts.append_column(FOLDER_COLUMN, days), waiting
 
 
 def _refuse_if_mostly_bad(file: SourceFile, counts: _Counts, refused: list[pa.Table]) -> None:

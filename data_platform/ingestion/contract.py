@@ -173,6 +173,7 @@ class PostContract:
             "payload": payload[:PAYLOAD_CHARACTERS] if payload is not None else None,
             "file": delivery.file,
             "row_number": row_number,
+            "observed_at": delivery.observed_at,
         }
 
     def _typed(self, records: pa.Table, delivery: Delivery) -> pa.Table:

@@ -16,6 +16,7 @@ from data_platform.ingestion.collect import (
 )
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.ledger import FeedLedger, Gap, Ledger
+from data_platform.ingestion.replay import Replay, replay_quarantine
 from data_platform.settings import Settings
 from data_platform.storage.days import utc_today
 from data_platform.storage.landing import LandingZone
@@ -57,17 +58,33 @@ class Feeds:
         Raises:
             SourceError: the feed as a whole cannot be read; see `collect_files`.
         """
-        configured = self.settings.author_key
-        author_key = load_author_key(
-            self.settings.home / "author.key",
-            configured.get_secret_value() if configured else None,
-        )
         return collect_files(
             self.connector(name),
             self.landing,
             self.ledger,
-            author_key=author_key,
+            author_key=self._author_key(),
             open_days=self.open_days,
+        )
+
+    def replay(self, name: str) -> Replay:
+        """Land what passes the contract now of the feed's records in quarantine.
+
+        Raises:
+            TransientSourceError: another process is collecting the feed.
+        """
+        return replay_quarantine(
+            self.connector(name),
+            self.landing,
+            self.ledger,
+            author_key=self._author_key(),
+            open_days=self.open_days,
+        )
+
+    def _author_key(self) -> bytes:
+        configured = self.settings.author_key
+        return load_author_key(
+            self.settings.home / "author.key",
+            configured.get_secret_value() if configured else None,
         )
 
     def pending(self, name: str, now: datetime, deadline: float) -> PendingFiles:

@@ -1,18 +1,25 @@
 """The collection ledger: which deliveries were read, what became of their records, and which gaps are open."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from data_platform.ingestion.drift import Drift, drift_of
 from data_platform.storage.landing import Segment
 
-LEDGER_VERSION = 2
+LEDGER_VERSION = 3
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS files;  -- only spares hashing: version 1 did not know when a file changed
+CREATE TABLE IF NOT EXISTS delivery_columns (
+    delivery_id TEXT PRIMARY KEY, feed TEXT NOT NULL, format TEXT NOT NULL,
+    landed_at TEXT NOT NULL, kinds TEXT NOT NULL, drift TEXT
+);
+CREATE TABLE IF NOT EXISTS removals (feed TEXT NOT NULL, segment TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS deliveries (
     delivery_id TEXT PRIMARY KEY, feed TEXT NOT NULL, content_sha256 TEXT NOT NULL,
     reading TEXT NOT NULL, file TEXT NOT NULL, landed_at TEXT NOT NULL,
@@ -81,12 +88,29 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class HeldDelivery:
+    """A delivery with records in quarantine.
+
+    Attributes:
+        content: SHA-256 of the file.
+        segments: its quarantine segments.
+    """
+
+    delivery_id: str
+    feed: str
+    content: str
+    file: str
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FeedLedger:
     """What the ledger knows of one feed; counts are of deliveries and records that hold now.
 
     Attributes:
         finished_at: end of the last collection, good or bad; None: never collected.
         error: why the last collection failed; None if it went well.
+        drifted_count: deliveries whose columns differ from those of the one before.
     """
 
     feed: str
@@ -95,6 +119,7 @@ class FeedLedger:
     refused_count: int
     finished_at: datetime | None
     error: str | None
+    drifted_count: int = 0
 
 
 class Ledger:
@@ -240,6 +265,118 @@ class Ledger:
         current = {segment.path for segment in segments}
         return [path for path in replaced if path not in current]
 
+    def see_columns(
+        self, delivery_id: str, feed: str, form: str, kinds: Mapping[str, str], landed_at: datetime
+    ) -> Drift:
+        """Note the columns of a delivery, and how they differ from those of the one before.
+
+        Args:
+            form: format of the file; a folder may hold several, each with columns of its own.
+        """
+        with self._open() as db:
+            before = db.execute(
+                "SELECT kinds FROM delivery_columns WHERE feed = ? AND format = ?"
+                " AND delivery_id <> ? ORDER BY landed_at DESC LIMIT 1",
+                (feed, form, delivery_id),
+            ).fetchone()
+            drift = drift_of(json.loads(before[0]), kinds) if before else Drift()
+            db.execute(
+                "INSERT OR REPLACE INTO delivery_columns VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    delivery_id,
+                    feed,
+                    form,
+                    landed_at.isoformat(),
+                    json.dumps(dict(kinds)),
+                    str(drift) if drift else None,
+                ),
+            )
+        return drift
+
+    def latest_drifts(self, feed: str) -> dict[str, str]:
+        """Return how the latest delivery of each format differs from the one before, by its file."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT file, drift, max(c.landed_at) FROM delivery_columns c"
+                " JOIN deliveries USING (delivery_id) WHERE c.feed = ? AND NOT is_replaced"
+                " GROUP BY format",
+                (feed,),
+            ).fetchall()
+        return {file: drift for file, drift, _ in rows if drift is not None}
+
+    def held_deliveries(self, feed: str) -> list[HeldDelivery]:
+        """Return the deliveries of `feed` that have records in quarantine, oldest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT delivery_id, content_sha256, file, segment FROM deliveries"
+                " JOIN delivery_segments USING (delivery_id) WHERE feed = ? AND NOT is_replaced"
+                " ORDER BY landed_at, delivery_id, segment",
+                (feed,),
+            ).fetchall()
+        held: dict[str, HeldDelivery] = {}
+        for delivery_id, content, file, segment in rows:
+            if Segment(segment).day is None:
+                known = held.get(delivery_id)
+                earlier = known.segments if known else ()
+                segments = (*earlier, segment)
+                held[delivery_id] = HeldDelivery(delivery_id, feed, content, file, segments)
+        return list(held.values())
+
+    def release(self, held: HeldDelivery, segments: Sequence[Segment], released_count: int) -> None:
+        """Record that `segments` take the place of the delivery's quarantine segments.
+
+        The old ones are to be removed: see `pending_removals`.
+        """
+        current = {segment.path for segment in segments}
+        old = [(path,) for path in held.segments if path not in current]
+        with self._open() as db:
+            db.executemany("DELETE FROM delivery_segments WHERE segment = ?", old)
+            db.executemany("INSERT INTO removals VALUES (?, ?)", [(held.feed, *p) for p in old])
+            db.executemany(
+                "INSERT OR REPLACE INTO delivery_segments VALUES (?, ?, ?)",
+                [(held.delivery_id, segment.path, segment.row_count) for segment in segments],
+            )
+            db.execute(
+                "UPDATE deliveries SET refused_count = refused_count - ? WHERE delivery_id = ?",
+                (released_count, held.delivery_id),
+            )
+            db.execute(
+                "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?",
+                (held.feed, held.content),
+            )
+
+    def pending_removals(self, feed: str) -> list[str]:
+        """Return segments that others have taken the place of, and that may still be there."""
+        with self._open() as db:
+            rows = db.execute("SELECT segment FROM removals WHERE feed = ?", (feed,)).fetchall()
+        return [str(row[0]) for row in rows]
+
+    def unfinished_releases(self, feed: str) -> list[datetime]:
+        """Return when releases of landed deliveries were begun that a kill has kept from ending."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT collected_at FROM publications p WHERE feed = ? AND EXISTS (SELECT 1"
+                " FROM deliveries d WHERE d.feed = p.feed AND NOT d.is_replaced"
+                " AND d.content_sha256 = p.content_sha256)",
+                (feed,),
+            ).fetchall()
+        return [datetime.fromisoformat(row[0]) for row in rows]
+
+    def known_segments(self, feed: str) -> set[str]:
+        """Return the segments of the deliveries of `feed` that hold now."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT segment FROM delivery_segments JOIN deliveries USING (delivery_id)"
+                " WHERE feed = ? AND NOT is_replaced",
+                (feed,),
+            ).fetchall()
+        return {str(row[0]) for row in rows}
+
+    def finish_removals(self, feed: str) -> None:
+        """Note that the segments of `pending_removals` are gone."""
+        with self._open() as db:
+            db.execute("DELETE FROM removals WHERE feed = ?", (feed,))
+
     def replaced_segments(self, feed: str) -> list[str]:
         """Return segments of replaced readings that a killed run may have left behind."""
         with self._open() as db:
@@ -268,13 +405,18 @@ class Ledger:
                 " FROM deliveries WHERE feed = ? AND NOT is_replaced",
                 (feed,),
             ).fetchone()
+            drifted = db.execute(
+                "SELECT count(drift) FROM delivery_columns JOIN deliveries USING (delivery_id)"
+                " WHERE deliveries.feed = ? AND NOT is_replaced",
+                (feed,),
+            ).fetchone()
             last = db.execute(
                 "SELECT finished_at, error FROM collections WHERE feed = ?", (feed,)
             ).fetchone()
         finished_at = datetime.fromisoformat(last[0]).astimezone(UTC) if last else None
         deliveries, read, refused = counts
         error = last[1] if last else None
-        return FeedLedger(feed, deliveries, read, refused, finished_at, error)
+        return FeedLedger(feed, deliveries, read, refused, finished_at, error, drifted[0])
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

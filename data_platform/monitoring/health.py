@@ -89,6 +89,7 @@ def refresh_source_health(
                 [ledger.finished_at for ledger in ledgers], pa.timestamp("us", tz="UTC")
             ),
             "last_error": pa.array([ledger.error for ledger in ledgers], pa.string()),
+            "drifted_count": [ledger.drifted_count for ledger in ledgers],
         }
     )
     connection.register("ledger", known)
@@ -116,7 +117,7 @@ def refresh_source_health(
             coalesce(quarantined_count, 0) / nullif(read_count, 0)::DOUBLE AS quarantined_share,
             coalesce(post_count, 0) AS post_count, coalesce(deleted_count, 0) AS deleted_count,
             coalesce(late_count, 0) AS late_count, first_posted_at, last_posted_at,
-            last_collected_at, last_error
+            last_collected_at, last_error, drifted_count
         FROM ledger LEFT JOIN loaded USING (feed) LEFT JOIN held USING (feed)
         LEFT JOIN posts USING (feed)
         """,

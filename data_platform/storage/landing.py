@@ -91,11 +91,18 @@ class LandingZone:
         return int(pq.read_metadata(self.root / segment.path).num_rows)
 
     def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of `segments` in order, in `schema` plus `collected_at` and `segment`."""
+        """Yield the rows of `segments` in order, in `schema` plus `collected_at` and `segment`.
+
+        A column that a segment of an earlier release does not have is null.
+        """
         for segment in segments:
             parquet = pq.ParquetFile(self.root / segment.path)
-            for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=schema.names):
-                table = pa.Table.from_batches([batch]).cast(schema)
+            written = [name for name in schema.names if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=written):
+                table = pa.Table.from_batches([batch])
+                for name in set(schema.names) - set(written):
+                    table = table.append_column(name, pa.nulls(len(table)))
+                table = table.select(schema.names).cast(schema)
                 table = table.append_column(
                     "collected_at",
                     pa.repeat(

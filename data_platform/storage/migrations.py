@@ -14,4 +14,8 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "DROP TABLE alerts_1",
         SENTIMENT_EVALUATION.ddl,
     ),
+    2: (
+        "ALTER TABLE quarantined_feedback ADD COLUMN observed_at TIMESTAMPTZ",
+        "ALTER TABLE source_health ADD COLUMN drifted_count BIGINT DEFAULT 0",
+    ),
 }

@@ -87,10 +87,34 @@ def test_events_count_in_their_order(warehouse):
     assert update(warehouse, well, FAILED, at=NOW + timedelta(hours=1)).open_count == 1
 
 
+COLUMNS_OF_VERSION_2 = """
+    ALTER TABLE quarantined_feedback DROP COLUMN observed_at;
+    ALTER TABLE source_health DROP COLUMN drifted_count;
+"""
+
+
+def columns(transaction):
+    return transaction.connection.execute(
+        "SELECT table_name, column_name, data_type FROM duckdb_columns()"
+        " WHERE NOT internal ORDER BY table_name, column_index"
+    ).fetchall()
+
+
+def test_a_warehouse_of_version_2_gets_the_columns_of_a_new_one(home):
+    with Warehouse(home / "new.duckdb").transaction() as transaction:
+        expected = columns(transaction)
+    with Warehouse(home / "old.duckdb").transaction() as transaction:
+        transaction.connection.execute(COLUMNS_OF_VERSION_2)
+        transaction.connection.execute("UPDATE schema_version SET version = 2")
+    with Warehouse(home / "old.duckdb").transaction() as transaction:
+        assert columns(transaction) == expected
+
+
 def test_a_warehouse_of_version_1_is_migrated_with_its_alerts(home):
     path = home / "warehouse.duckdb"
     with Warehouse(path).transaction() as transaction:
         transaction.connection.execute("DROP TABLE alerts; DROP TABLE sentiment_evaluation")
+        transaction.connection.execute(COLUMNS_OF_VERSION_2)
         transaction.connection.execute(
             "CREATE TABLE alerts (alert_id VARCHAR NOT NULL, raised_at TIMESTAMPTZ NOT NULL,"
             " kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, day DATE, evidence VARCHAR NOT NULL)"

@@ -14,6 +14,9 @@ from data_platform.settings import FileFeed
 # A row of feedback holds a date: a field that begins with a digit, or has a year, colon or comma.
 COLUMN_NAME = re.compile(r"|(?!.*\d{4})[^\W\d][\w .\-/]{0,60}")
 SAMPLED_ROWS = 1_000
+STATED_AT_LEAST = 5
+UNKNOWN_KIND = "unknown"
+OPTIONAL = "?"  # behind the kind of a key that only some records have
 VALUE_KINDS = (
     ("boolean", r"(?i)^(true|false|yes|no)$"),
     ("number", r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"),
@@ -87,11 +90,11 @@ def column_kinds(columns: pa.Table) -> dict[str, str]:
 def kind_of(values: pa.Array | pa.ChunkedArray) -> str:
     """Return what all stated values are: boolean, number, date (ISO 8601), list, object or text.
 
-    Empty text and null are not stated; 'empty' where no value is.
+    Empty text and null are not stated; 'unknown' where fewer than 5 values are.
     """
     stated = values.filter(pc.fill_null(pc.not_equal(values, ""), fill_value=False))
-    if not len(stated):
-        return "empty"
+    if len(stated) < STATED_AT_LEAST:
+        return UNKNOWN_KIND
     for kind, pattern in VALUE_KINDS:
         if pc.all(pc.match_substring_regex(stated, pattern)).as_py():
             return kind

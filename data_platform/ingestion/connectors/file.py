@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,12 @@ import pyarrow.compute as pc
 from data_platform.errors import PermanentSourceError, TransientSourceError
 from data_platform.ingestion.connectors.columns import wanted_columns
 from data_platform.ingestion.connectors.delimited import read_delimited
-from data_platform.ingestion.connectors.json_records import read_document, read_lines
+from data_platform.ingestion.connectors.json_records import (
+    Record,
+    json_columns,
+    read_document,
+    read_lines,
+)
 from data_platform.ingestion.connectors.opening import refuse_foreign
 from data_platform.ingestion.connectors.pages import Page, Rows
 from data_platform.ingestion.connectors.parquet import read_parquet
@@ -152,6 +157,13 @@ class FileConnector:
                 raise PermanentSourceError(message) from error
             message = f"{file.path} cannot be opened: {error}"
             raise TransientSourceError(message) from error
+
+    def page_of(self, records: Sequence[Record], row_numbers: Sequence[int]) -> Page:
+        """Return records that were read before, given in the source's own columns, as a page."""
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+        payloads = pa.table({"line": pa.array(lines, pa.string())})
+        rows = Rows(json_columns(self.feed, records), row_numbers, payloads)
+        return Page(self._records(rows), payloads)
 
     def _rows(self, path: Path, kind: str) -> Iterator[Rows]:
         wanted = wanted_columns(self.feed)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from data_platform.errors import PermanentSourceError
 from data_platform.ingestion.connectors.columns import (
+    OPTIONAL,
     SAMPLED_ROWS,
     kind_of,
     require_columns,
@@ -58,7 +59,7 @@ def read_lines(path: Path, feed: FileFeed) -> Iterator[Rows]:
                     broken.append(BrokenRecord(number, TOO_LONG, readable(line)))
                 elif not is_text(line):
                     broken.append(BrokenRecord(number, reason, readable(line.rstrip("\r\n"))))
-                elif (record := _object(line)) is None:
+                elif (record := parse_object(line)) is None:
                     broken.append(BrokenRecord(number, NO_OBJECT, line.rstrip("\r\n")))
                 else:
                     records.append(record)
@@ -81,7 +82,8 @@ def _blocks(lines: Iterator[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _object(line: str) -> Record | None:
+def parse_object(line: str) -> Record | None:
+    """Return the JSON object that `line` is; None if it is none, or holds what is no text."""
     try:
         value = _JSON.decode(line)
     except (ValueError, RecursionError):
@@ -122,7 +124,7 @@ def read_document(path: Path, feed: FileFeed) -> Iterator[Rows]:
         raise PermanentSourceError(message) from error
     except json.JSONDecodeError as error:
         first_line = text.lstrip().partition("\n")[0]
-        if _object(first_line) is not None:
+        if parse_object(first_line) is not None:
             yield from read_lines(path, feed)
             return
         message = (
@@ -226,7 +228,7 @@ class _Shape:
         if records and not self._names:
             sample = records[:SAMPLED_ROWS]
             keys = dict.fromkeys(key for record in sample for key in record)
-            kinds = {key: kind_of(_json_text([r.get(key) for r in sample])) for key in keys}
+            kinds = {key: _kind([r[key] for r in sample if key in r], len(sample)) for key in keys}
         self._names.update(*records)
         self._missing = {
             names
@@ -262,6 +264,11 @@ def json_columns(
             values = [_first(record, names) for record in records]
         columns[names] = _json_text(values)
     return columns
+
+
+def _kind(values: Sequence[object], record_count: int) -> str:
+    kind = kind_of(_json_text(values))
+    return kind if len(values) == record_count else kind + OPTIONAL
 
 
 def _first(record: Record, names: Sequence[str]) -> object:
