@@ -216,7 +216,6 @@ def collect_files(
                 try:
                     reader.land(file, contract, result)
                 except SourceError as error:
-                    logger.warning("%s", error)
                     result.errors.append(str(error))
                     state, known_gap = f"{file.state} {reader.reading}", gaps.get(str(file.path))
                     if known_gap is None or known_gap.state != state:

@@ -65,7 +65,7 @@ def require_columns(
             columns = f"{len(found)} columns found, which do not look like names"
         message = (
             f"{path}: column {asked!r}, mapped by feed {feed.name}, {problem} this file.{hint}"
-            f" {columns}. Mend fields in feedback.yaml, or the file."
+            f" {columns}. Mend fields in feedback.yaml (a field may list several names), or the file."
         )
         raise PermanentSourceError(message)
     return chosen

@@ -37,6 +37,8 @@ FORMAT_OF_SUFFIX = {
     ".json": "json",
     ".parquet": "parquet",
     ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".xls": "xlsx",  # refused, with what to do about it
 }
 COMPRESSIONS = {".gz", ".zst"}
 HIDDEN = (".", "~$")  # Excel writes ~$name.xlsx beside a workbook that is open

@@ -93,3 +93,8 @@ def test_the_file_that_excel_keeps_beside_an_open_workbook_is_left_alone(home: P
     (home / "incoming").mkdir()
     (home / "incoming" / "~$a.xlsx").write_bytes(b"owner")
     assert len(records(read("a.xlsx", workbook(HEADER, ["1", "a", "b"]), path="incoming"))) == 1
+
+
+def test_an_old_workbook_is_not_passed_over_in_a_folder(read):
+    with pytest.raises(PermanentSourceError, match=r"save it as \.xlsx"):
+        read("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", path="incoming")
