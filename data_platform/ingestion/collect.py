@@ -375,7 +375,7 @@ class _Reader:
                 delivery_id, feed.name, form, counts.column_kinds, landed_at
             )
             if drift:
-                logger.warning(
+                logger.info(
                     "%s: its columns are not those of the file before: %s", file.path, drift
                 )
         self.ledger.see_file(feed.name, str(file.path), known)
