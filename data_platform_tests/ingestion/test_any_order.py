@@ -78,9 +78,11 @@ def two_ways(draw: st.DrawFn) -> tuple[list[Any], list[Any]]:
 
 
 def write(path: Path, records: Sequence[Record], observed: int) -> None:
+    """Write a file that differs from every other: a copy of a file is no new observation."""
+    records = [{**record, "export": path.stem} for record in records]
     if path.suffix == ".csv":
         text = io.StringIO()
-        writer = csv.DictWriter(text, NAMES, restval="")
+        writer = csv.DictWriter(text, [*NAMES, "export"], restval="")
         writer.writeheader()
         writer.writerows(records)
         path.write_text(text.getvalue())
