@@ -94,7 +94,8 @@ def cleaning_of(settings: Settings) -> Cleaning:
 
 def scoring_of(settings: Settings) -> Scoring:
     """Return how `settings` wants text scored."""
-    return Scoring(VaderModel(), settings.config.sentiment.languages)
+    options = settings.config.sentiment
+    return Scoring(VaderModel(options.threads), options.languages)
 
 
 @dg.definitions

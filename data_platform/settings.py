@@ -232,6 +232,9 @@ class SentimentOptions(_Strict):
     languages: tuple[str, ...] = Field(
         default=("en",), description="Languages that the model can score; others stay unscored."
     )
+    threads: int = Field(
+        default=2, ge=1, le=64, description="Batches of texts that are scored at the same time."
+    )
 
 
 class AlertOptions(_Strict):

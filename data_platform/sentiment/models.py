@@ -38,8 +38,9 @@ class SentimentModel(Protocol):
         ...
 
     def score(self, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
-        """Return one row of SCORES_SCHEMA for each text, in order; no text may be null.
+        """Return one row of SCORES_SCHEMA for each text, in order.
 
-        `compound` is -1 to 1; negative, neutral and positive are shares of the text, 0 to 1.
+        `compound` is -1 to 1; negative, neutral and positive are shares of the text, 0 to 1, and
+        all 0 for a text without words. A null text has null scores.
         """
         ...

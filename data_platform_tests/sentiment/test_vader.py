@@ -1,9 +1,12 @@
 """VADER's scores are NLTK's own, whatever the order and company of the texts."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_platform.sentiment.vader import VaderModel, label_of, load_analyzer
+from data_platform.sentiment import vader
+from data_platform.sentiment.models import SCORES_SCHEMA
+from data_platform.sentiment.vader import VaderModel, labels_of, load_analyzer
 
 TEXTS = [
     "I love it",
@@ -31,7 +34,22 @@ def test_scores_equal_nltk_one_text_at_a_time():
 
 
 def test_no_texts_give_no_scores():
-    assert VaderModel().score(pa.array([], pa.string())).num_rows == 0
+    for texts in (pa.array([], pa.string()), pa.chunked_array([], pa.string())):
+        assert VaderModel().score(texts) == SCORES_SCHEMA.empty_table()
+
+
+def test_a_null_has_null_scores_and_a_text_without_words_has_zeros():
+    null, empty = VaderModel().score(pa.array([None, " . "], pa.string())).to_pylist()
+    assert null == dict.fromkeys(SCORES_SCHEMA.names)
+    assert empty == {**dict.fromkeys(SCORES_SCHEMA.names, 0.0), "label": "neutral"}
+
+
+def test_threads_change_neither_order_nor_result(monkeypatch):
+    monkeypatch.setattr(vader, "BATCH_TEXTS", 7)
+    texts = pa.chunked_array([[f"{text} {n}" for text in TEXTS] for n in range(40)])
+    expected = VaderModel(threads=1).score(texts)
+    for _ in range(3):
+        assert VaderModel(threads=4).score(texts) == expected
 
 
 @pytest.mark.parametrize(
@@ -39,7 +57,7 @@ def test_no_texts_give_no_scores():
     [(0.05, "positive"), (0.0499, "neutral"), (-0.05, "negative"), (-0.0499, "neutral")],
 )
 def test_labels_follow_the_authors_thresholds(compound, label):
-    assert label_of(compound) == label
+    assert labels_of(np.array([compound])).tolist() == [label]
 
 
 def test_the_identity_says_engine_and_fingerprint():
@@ -47,4 +65,4 @@ def test_the_identity_says_engine_and_fingerprint():
     assert identity.name == "vader"
     assert identity.version.startswith("nltk 3.")
     assert len(identity.fingerprint) == 64
-    assert identity == VaderModel().identity
+    assert identity == VaderModel(threads=8).identity
