@@ -340,7 +340,7 @@ class BatchAnalyzer:
         rounded = {}
         for name, values in exact.items():
             scaled = values * 10 ** DIGITS[name]
-            rounded[name] = np.rint(scaled) / 10 ** DIGITS[name] + 0.0
+            rounded[name] = np.rint(scaled) / 10 ** DIGITS[name]
             is_close |= np.abs(np.abs(scaled - np.floor(scaled)) - 0.5) < CLOSE * 10 ** DIGITS[name]
         place_starts = np.searchsorted(text_of_place, np.arange(text_count + 1))
         for index in np.flatnonzero(is_close).tolist():

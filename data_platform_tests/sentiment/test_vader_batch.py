@@ -118,6 +118,7 @@ def test_any_batch_has_the_scores_of_nltk(texts):
         "a b c d",
         ":) :( :D >:-(",
         "good " * 5_000,
+        "FORGIVINGLY traumatises nor arent; KINDOF CWOt; IgnOrIng isn't(",  # -0.0
         "",
         " ",
         "0",
