@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
 
-.PHONY: install run ui test check lock clean
+.PHONY: install run ui test check schema lock clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +38,9 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+schema: install
+	@$(BIN)/data-platform schema > data_platform/feedback.schema.json
 
 lock:
 	uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes \

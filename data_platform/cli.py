@@ -25,6 +25,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DATA_NOT_WELL = 1
+SCHEMA_FILE = "feedback.schema.json"
 
 
 class PlatformGroup(click.Group):
@@ -66,9 +67,25 @@ def init(path: Path) -> None:
     if path.exists():
         message = f"{path} is there already; nothing was written. Name another file with --path."
         raise ConfigurationError(message)
-    template = files("data_platform").joinpath("feedback_template.yaml").read_text("utf-8")
-    path.write_text(template, encoding="utf-8")
+    package = files("data_platform")
+    template = package.joinpath("feedback_template.yaml").read_text("utf-8")
+    schema = Path(str(package.joinpath(SCHEMA_FILE))).resolve()
+    folder = path.resolve().parent
+    place = f"./{schema.relative_to(folder)}" if schema.is_relative_to(folder) else schema.as_uri()
+    try:
+        path.write_text(f"# yaml-language-server: $schema={place}\n{template}", encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}. Name another file with --path."
+        raise ConfigurationError(message) from error
     out.print(f"Wrote {path}. Mend the path and the fields of its feed, then: data-platform check")
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of feedback.yaml, for editors that complete and check it."""
+    from data_platform.settings import config_schema
+
+    click.echo(json.dumps(config_schema(), indent=2))
 
 
 @main.command()

@@ -2,14 +2,11 @@
 
 import codecs
 import re
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,12 +14,12 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from data_platform.config_file import nearest, read_model
 from data_platform.errors import ConfigurationError
 
 CONFIG_FILE_NAME = "feedback.yaml"
@@ -47,6 +44,7 @@ ContractField = Literal[
 ]
 FileFormat = Literal["csv", "tsv", "ndjson", "json", "parquet", "xlsx"]
 CONTRACT_FIELDS: tuple[str, ...] = get_args(ContractField)
+EPOCH_FORMATS = ("epoch_seconds", "epoch_milliseconds", "epoch_microseconds")
 REQUIRED_FIELDS = ("source_id", "posted_at", "body")
 
 
@@ -89,10 +87,36 @@ def _check_encoding(name: str) -> str:
         raise ValueError(message) from error
 
 
+def _check_path(text: str) -> str:
+    if not text.isprintable():
+        message = "a path has no line breaks and no control characters"
+        raise ValueError(message)
+    return text
+
+
+def _check_date_format(text: str) -> str:
+    if text in EPOCH_FORMATS:
+        return text
+    import duckdb  # reads the dates, so it says what a format is
+
+    try:
+        duckdb.execute("SELECT try_strptime('', ?)", [text])
+    except duckdb.Error as error:
+        names = ", ".join(EPOCH_FORMATS)
+        message = f"{text!r} is no format of dates, such as '%d.%m.%Y %H:%M', and none of {names}"
+        raise ValueError(message) from error
+    if "%" not in text:
+        message = f"{text!r} has no % in it; write a format such as '%d.%m.%Y %H:%M'"
+        raise ValueError(message)
+    return text
+
+
 def _one_or_several(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+PathText = Annotated[str, AfterValidator(_check_path)]
+DateFormat = Annotated[str, AfterValidator(_check_date_format)]
 Interval = Annotated[str, AfterValidator(_check_interval)]
 Encoding = Annotated[str, AfterValidator(_check_encoding)]
 ColumnNames = Annotated[
@@ -116,7 +140,7 @@ class FileFeed(_Strict):
     source: FeedName | None = Field(
         default=None, description="Platform that the ids belong to; default: the feed's name."
     )
-    path: str = Field(min_length=1, description="File, folder or glob, relative to this file.")
+    path: PathText = Field(min_length=1, description="File, folder or glob, relative to this file.")
     format: FileFormat | None = Field(
         default=None, description="Format of the files; default: told by their suffix."
     )
@@ -153,7 +177,7 @@ class FileFeed(_Strict):
         description="True: land files even if their ids look rounded or cut by a spreadsheet.",
     )
     timezone: TimeZoneName = Field(default="UTC", description="Time zone of dates that carry none.")
-    posted_at_format: str | None = Field(
+    posted_at_format: DateFormat | None = Field(
         default=None,
         description="strptime format of the dates, or epoch_seconds, epoch_milliseconds or"
         " epoch_microseconds;"
@@ -240,9 +264,15 @@ class SentimentOptions(_Strict):
 class AlertOptions(_Strict):
     """From where on a person should look; shares and F1 are 0 to 1."""
 
-    quarantined_share: float = Field(default=0.05, ge=0, le=1)
-    duplicate_share: float = Field(default=0.5, ge=0, le=1)
-    unknown_language_share: float = Field(default=0.3, ge=0, le=1)
+    quarantined_share: float = Field(
+        default=0.05, ge=0, le=1, description="Share of a feed's records that are in quarantine."
+    )
+    duplicate_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of a day's posts that copy another."
+    )
+    unknown_language_share: float = Field(
+        default=0.3, ge=0, le=1, description="Share of a day's posts whose language is unknown."
+    )
     volume_ratio: float = Field(
         default=3.0, gt=1, description="Posts of a day against the median of the 14 days before."
     )
@@ -267,10 +297,25 @@ class FeedbackConfig(_Strict):
     warehouse: str | None = Field(
         default=None, description="The DuckDB file; default: warehouse.duckdb in the data home."
     )
-    feeds: tuple[FileFeed, ...] = Field(min_length=1)
-    cleaning: CleaningOptions = CleaningOptions()
-    sentiment: SentimentOptions = SentimentOptions()
-    alerts: AlertOptions = AlertOptions()
+    feeds: tuple[FileFeed, ...] = Field(min_length=1, description="Where feedback comes from.")
+    cleaning: CleaningOptions = Field(
+        default=CleaningOptions(), description="How text is prepared."
+    )
+    sentiment: SentimentOptions = Field(
+        default=SentimentOptions(), description="Which model scores, and what it is given."
+    )
+    alerts: AlertOptions = Field(
+        default=AlertOptions(), description="From where on a person should look."
+    )
+
+    @field_validator("start_date")
+    @classmethod
+    def _check_start(cls, start: date) -> date:
+        today = datetime.now(UTC).date()
+        if start > today:
+            message = f"{start} lies in the future; today is {today} (UTC)"
+            raise ValueError(message)
+        return start
 
     @field_validator("feeds")
     @classmethod
@@ -347,7 +392,7 @@ class Settings(_Strict):
             if feed.name == name:
                 return feed
         names = [feed.name for feed in self.feeds]
-        message = f"There is no feed {name!r}{_nearest(name, names)}. Feeds: {', '.join(names)}."
+        message = f"There is no feed {name!r}{nearest(name, names)}. Feeds: {', '.join(names)}."
         raise ConfigurationError(message)
 
     def _place(self, configured: str | None, default: str) -> Path:
@@ -375,7 +420,7 @@ def load_settings(environment: Environment | None = None, folder: Path | None = 
             raise ConfigurationError(message)
     else:
         path = folder / CONFIG_FILE_NAME
-    if path.is_file():
+    if path.exists():
         config = read_config(path)
         settings = Settings(home=home, config_path=path, base=path.parent, config=config)
     else:
@@ -389,61 +434,16 @@ def read_config(path: Path) -> FeedbackConfig:
     Raises:
         ConfigurationError: the message names file, line or key, and what was expected.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read: {error}"
-        raise ConfigurationError(message) from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        message = f"{path}{where}: this is not YAML: {problem}"
-        raise ConfigurationError(message) from error
-    if not isinstance(content, dict):
-        message = f"{path}: expected keys such as start_date and feeds at the top level"
-        raise ConfigurationError(message)
-    try:
-        return FeedbackConfig.model_validate(content)
-    except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors()]
-        message = "\n".join([f"{path}: {len(problems)} thing(s) to mend", *problems])
-        raise ConfigurationError(message) from error
+    return read_model(path, FeedbackConfig)
 
 
-def _explain(problem: Mapping[str, Any]) -> str:
-    location = [part for part in problem["loc"] if part != "function-after[_check_mapping()]"]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location).lstrip(".")
-    text = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        text = f"there is no such key{_nearest(str(location[-1]), _keys_at(location))}"
-    elif problem["type"] == "missing":
-        text = "this key is required"
-    elif problem["type"] == "literal_error":
-        expected = str(problem.get("ctx", {}).get("expected", ""))
-        names = re.findall(r"'([^']*)'", expected)
-        got = problem.get("input") if location[-1] != "[key]" else location[-2]
-        text = f"{got!r} is not one of {', '.join(names)}{_nearest(str(got), names)}"
-    return f"  {where or 'the file'}: {text}"
-
-
-def _keys_at(location: list[Any]) -> list[str]:
-    """Keys that are allowed where an unknown one stands."""
-    models: dict[str, type[BaseModel]] = {
-        "cleaning": CleaningOptions,
-        "sentiment": SentimentOptions,
-        "alerts": AlertOptions,
-        "feeds": FileFeed,
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of feedback.yaml, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **FeedbackConfig.model_json_schema(),
+        "title": CONFIG_FILE_NAME,
     }
-    model = models.get(str(location[0]), FeedbackConfig) if len(location) > 1 else FeedbackConfig
-    return list(model.model_fields)
-
-
-def _nearest(word: str, words: list[str]) -> str:
-    near = get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _project_folder() -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
 
-from data_platform.settings import FileFeed
+from data_platform.settings import EPOCH_FORMATS, FileFeed
 
 # ISO 8601 dates, with or without time and zone; the zone as Z, UTC, +01, +0100 or +01:00.
 ZONE = r"(Z|z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
@@ -15,7 +15,7 @@ ZONED_FORMATS = (
     "%d %b %Y %H:%M:%S %z",
     "%a %b %d %H:%M:%S %z %Y",
 )
-EPOCH_UNITS = {"epoch_seconds": 1, "epoch_milliseconds": 1_000, "epoch_microseconds": 1_000_000}
+EPOCH_UNITS = dict(zip(EPOCH_FORMATS, (1, 1_000, 1_000_000), strict=True))
 # An epoch before it is one in the wrong unit, or the 0 that stands for no date.
 FIRST_EPOCH_SECOND = 631_152_000  # 1990-01-01T00:00:00Z
 LAST_EPOCH_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z

@@ -73,7 +73,7 @@ def test_a_refused_file_is_found(live, monkeypatch):
     platform.collect("shop")
     is_well, message = doctor()[0]["feed shop"]
     assert not is_well
-    assert "Mend fields in feedback.yaml, or the file" in message
+    assert "Mend fields in feedback.yaml" in message
 
 
 HOLD = """
