@@ -2,13 +2,14 @@
 # make ui     the Dagster UI over the same history, on 127.0.0.1:3000 (or PORT=…)
 # make test   the whole test suite
 # make check  format, lint, types, architecture
+# make bench  what the README says about speed, measured here
 PYTHON ?= python3
 PORT ?= 3000
 VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
 
-.PHONY: install run ui test check schema lock clean
+.PHONY: install run ui test check bench schema lock clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +39,9 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: install
+	@$(BIN)/python -m benchmarks.scoring
 
 schema: install
 	@$(BIN)/data-platform schema > data_platform/feedback.schema.json

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # "standardized thresholds" of the authors: README of cjhutto/vaderSentiment, About the Scoring.
 POSITIVE_FROM = 0.05
 NEGATIVE_UP_TO = -0.05
-BATCH_TEXTS = 20_000
+BATCH_TEXTS, FEWEST_TEXTS = 20_000, 2_000
 
 
 class VaderModel:
@@ -45,10 +45,10 @@ class VaderModel:
 
     def score(self, texts: pa.Array | pa.ChunkedArray) -> pa.Table:
         chunks = [texts] if isinstance(texts, pa.Array) else texts.chunks
+        # Each thread has a part of a day that is smaller than a batch, too.
+        size = min(BATCH_TEXTS, max(FEWEST_TEXTS, -(-len(texts) // self.threads)))
         batches = [
-            chunk.slice(start, BATCH_TEXTS)
-            for chunk in chunks
-            for start in range(0, len(chunk), BATCH_TEXTS)
+            chunk.slice(start, size) for chunk in chunks for start in range(0, len(chunk), size)
         ]
         analyzer = self._analyzer
         if len(batches) < 2 or self.threads < 2:

@@ -46,6 +46,7 @@ def test_a_null_has_null_scores_and_a_text_without_words_has_zeros():
 
 def test_threads_change_neither_order_nor_result(monkeypatch):
     monkeypatch.setattr(vader, "BATCH_TEXTS", 7)
+    monkeypatch.setattr(vader, "FEWEST_TEXTS", 1)
     texts = pa.chunked_array([[f"{text} {n}" for text in TEXTS] for n in range(40)])
     expected = VaderModel(threads=1).score(texts)
     for _ in range(3):

@@ -1,0 +1,1 @@
+"""Scripts that print figures anyone can repeat; each names its baseline and runs it beside."""
