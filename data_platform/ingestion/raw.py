@@ -64,25 +64,29 @@ def load_day(
         ).fetchall()
     }
     touched = {day}
+    elsewhere: list[Segment] = []
     if loaded - set(present):
         # A delivery was read again under another mapping: the day is loaded anew from what is there.
         touched |= _forget_day(transaction, day, feeds)
+        elsewhere = _segments_elsewhere(transaction, landing, day)
         loaded = set()
     fresh = [present[path] for path in sorted(set(present) - loaded)]
-    batches = landing.read(fresh, POST_SCHEMA)
-    arrived_schema = POST_SCHEMA.append(
-        pa.field("collected_at", pa.timestamp("us", tz="UTC"))
-    ).append(pa.field("segment", pa.string()))
-    connection.register("landed", pa.RecordBatchReader.from_batches(arrived_schema, batches))
     columns = ", ".join(
         c.name
         for c in RAW_FEEDBACK.columns
         if c.name not in ("stated_posted_at", "version_at", "is_current")
     )
-    connection.execute(
-        f"CREATE TEMP TABLE arrived AS SELECT {columns}, posted_at AS stated_posted_at,"
+    arrived = (
+        f"SELECT {columns}, posted_at AS stated_posted_at,"
         f" {_observed_json('posted_at')} AS observed, row_number() OVER () AS arrival FROM landed"
     )
+    connection.register("landed", _reader(landing, fresh))
+    connection.execute(f"CREATE TEMP TABLE arrived AS {arrived}")
+    if elsewhere:
+        connection.register("landed", _reader(landing, elsewhere))
+        connection.execute(
+            f"INSERT INTO arrived {arrived} WHERE feedback_id IN (SELECT feedback_id FROM forgotten)"
+        )
     # Two steps: the days from two narrow columns first, then all columns of those days only.
     known_days = [
         found
@@ -120,6 +124,12 @@ def load_day(
     nothing = MergeCounts(0, 0, 0, 0)
     others = sorted(touched - {day})
     return [write, *(transaction.seal_day(RAW_FEEDBACK, d, nothing, {}) for d in others)]
+
+
+def _reader(landing: LandingZone, segments: Sequence[Segment]) -> pa.RecordBatchReader:
+    schema = POST_SCHEMA.append(pa.field("collected_at", pa.timestamp("us", tz="UTC")))
+    schema = schema.append(pa.field("segment", pa.string()))
+    return pa.RecordBatchReader.from_batches(schema, landing.read(segments, POST_SCHEMA))
 
 
 def load_quarantine(
@@ -252,10 +262,19 @@ def _record_fates(
 
 
 def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> set[date]:
-    """Remove what the segments of `day` brought, and the note of their loading; return its days."""
+    """Remove what the segments of `day` brought, and the note of their loading; return its days.
+
+    Leaves the posts that lost a row in the temporary table `forgotten`.
+    """
     folders = [f"{feed}/{day.isoformat()}/" for feed in feeds]
+    brought = "list_contains(?, regexp_extract(segment, '^.*/'))"
+    transaction.connection.execute(
+        f"CREATE TEMP TABLE forgotten AS SELECT DISTINCT feedback_id FROM {RAW_FEEDBACK.name}"
+        f" WHERE {brought}",
+        [folders],
+    )
     removed = transaction.connection.execute(
-        f"DELETE FROM {RAW_FEEDBACK.name} WHERE list_contains(?, regexp_extract(segment, '^.*/'))"
+        f"DELETE FROM {RAW_FEEDBACK.name} WHERE {brought}"
         f" RETURNING {RAW_FEEDBACK.day_expression()}",
         [folders],
     ).fetchall()
@@ -264,3 +283,18 @@ def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> se
         [day, list(feeds)],
     )
     return {found for (found,) in removed}
+
+
+def _segments_elsewhere(transaction: Transaction, landing: LandingZone, day: date) -> list[Segment]:
+    """Return segments of other days that may say something of the forgotten posts.
+
+    A post that was seen by two feeds of a source, or re-dated, stands in several day folders, of
+    which one row told the latest. Without it the others hold again.
+    """
+    paths = transaction.connection.execute(
+        f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE day <> ? ORDER BY segment", [day]
+    ).fetchall()
+    ids = transaction.arrow("SELECT feedback_id FROM forgotten")["feedback_id"].combine_chunks()
+    if not len(ids):
+        return []
+    return [s for s in (Segment(path) for (path,) in paths) if landing.mentions(s, ids)]

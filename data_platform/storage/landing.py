@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -89,6 +90,14 @@ class LandingZone:
     def row_count(self, segment: Segment) -> int:
         """Return the number of records of `segment`, from its footer."""
         return int(pq.read_metadata(self.root / segment.path).num_rows)
+
+    def mentions(self, segment: Segment, feedback_ids: pa.Array) -> bool:
+        """True if `segment` is there and holds a record of one of these posts."""
+        path = self.root / segment.path
+        if not path.exists():
+            return False
+        column = pq.read_table(path, columns=["feedback_id"])["feedback_id"]
+        return bool(pc.any(pc.is_in(column, value_set=feedback_ids)).as_py())
 
     def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of `segments` in order, in `schema` plus `collected_at` and `segment`.

@@ -215,10 +215,6 @@ def test_a_day_is_loaded_anew_when_a_segment_was_replaced(warehouse, landing):
     assert write.row_count == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="only the replaced day's folder is loaded anew; other days' segments count as loaded",
-)
 def test_a_replaced_segment_leaves_what_other_days_folders_say_of_its_posts(warehouse, landing):
     """Feed b corrected a date of feed a's post, and is read anew: a's own record must hold again."""
     land(landing, [post(1, day=0, feed="a")], feed="a", delivery_id="a")
@@ -230,6 +226,17 @@ def test_a_replaced_segment_leaves_what_other_days_folders_say_of_its_posts(ware
     for day in (0, 2):
         load(warehouse, landing, day, ["a", "b"])
     assert rows(warehouse, "feed", "posted_at", "is_current") == [("a", instant(0), True)]
+
+
+def test_a_deletion_that_is_read_anew_as_a_post_gives_back_what_other_days_said(warehouse, landing):
+    land(landing, [post(1, day=0, body="hello")], delivery_id="a")
+    gone = land(landing, [post(1, day=2, is_deleted=True)], delivery_id="b")
+    for day in (0, 2):
+        load(warehouse, landing, day)
+    assert rows(warehouse, "body") == [(None,)]
+    landing.remove([gone[0].path])
+    load(warehouse, landing, 2)
+    assert rows(warehouse, "body", "posted_at") == [("hello", instant(0))]
 
 
 def test_a_removed_feed_keeps_its_rows(warehouse, landing):
