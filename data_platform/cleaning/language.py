@@ -72,8 +72,8 @@ def identify_languages(
     texts = _one_array(texts)
     language = _declared_codes(declared, count)
     defaults = _default_codes(default_language, count)
-    letters = pc.fill_null(pc.count_substring_regex(texts, r"\pL"), 0)
-    to_judge = pc.and_(pc.is_null(language), pc.greater_equal(letters, FEWEST_LETTERS))
+    letters = _count_letters(texts, pc.is_null(language))
+    to_judge = pc.greater_equal(letters, FEWEST_LETTERS)
     guessed, confidence = _predict(texts, to_judge)
     is_short = pc.less(letters, SHORT_LETTERS)
     contradicts = pc.fill_null(pc.not_equal(guessed, defaults), False)
@@ -90,6 +90,13 @@ def identify_languages(
         pc.coalesce(language, guessed, defaults, pa.scalar(UNDETERMINED)),
         pc.if_else(is_decided, confidence, pa.scalar(None, pa.float64())),
     )
+
+
+def _count_letters(texts: pa.Array, is_asked: pa.Array) -> pa.Array:
+    """Return the letters of the texts that are asked for; 0 for the others, and for null."""
+    counted = pc.fill_null(pc.count_substring_regex(texts.filter(is_asked), r"\pL"), 0)
+    nothing = pa.repeat(pa.scalar(0, counted.type), len(texts))
+    return pc.replace_with_mask(nothing, is_asked, counted)
 
 
 def _one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
