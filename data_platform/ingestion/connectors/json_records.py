@@ -57,14 +57,14 @@ def read_lines(path: Path, feed: FileFeed) -> Iterator[Rows]:
                     continue
                 if is_cut(line):
                     broken.append(BrokenRecord(number, TOO_LONG, readable(line)))
-                elif not is_text(line):
+                elif not line.isascii() and not is_text(line):
                     broken.append(BrokenRecord(number, reason, readable(line.rstrip("\r\n"))))
                 elif (record := parse_object(line)) is None:
                     broken.append(BrokenRecord(number, NO_OBJECT, line.rstrip("\r\n")))
                 else:
                     records.append(record)
                     numbers.append(number)
-                    kept.append(line.rstrip("\r\n"))
+                    kept.append(line)
             yield shape.rows(records, numbers, kept, broken)
     shape.require()
 
@@ -91,7 +91,7 @@ def parse_object(line: str) -> Record | None:
     if not isinstance(value, dict):
         return None
     # Half a surrogate pair, written as an escape, is no text.
-    if "\\ud" in line.lower() and not is_text(json.dumps(value, ensure_ascii=False)):
+    if "\\u" in line and not is_text(json.dumps(value, ensure_ascii=False)):
         return None
     return value
 

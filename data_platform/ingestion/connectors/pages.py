@@ -64,5 +64,5 @@ class Page:
         """Return the record at `index` as the source wrote it: its JSON, or its columns as JSON."""
         row = self.payloads.slice(index, 1).to_pylist()[0]
         if list(row) == ["line"]:
-            return str(row["line"])
+            return str(row["line"]).rstrip("\r\n")
         return json.dumps(row, ensure_ascii=False, default=str)
