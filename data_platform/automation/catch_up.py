@@ -52,7 +52,7 @@ def stale_days_sensor(
             date.fromisoformat(day)
             for day in stale
             if day in state.get("stale", [])
-            and (day not in requested or now - datetime.fromisoformat(requested[day]) >= PAUSE)
+            and (day not in requested or abs(now - datetime.fromisoformat(requested[day])) >= PAUSE)
         ]
         ranges = list(chunks(due))[:RUNS_PER_LOOK]
         asked = {day.isoformat(): now.isoformat() for days in ranges for day in days}

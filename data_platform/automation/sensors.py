@@ -105,12 +105,13 @@ def _due_feeds(feeds: Feeds) -> Evaluation:
             finished = feeds.ledger.feed(name).finished_at
             seen = [finished] if finished else []
             seen += [datetime.fromisoformat(looked[name])] if name in looked else []
-            if seen and round_.now - max(seen) < every:
+            if seen and abs(round_.now - max(seen)) < every:
                 continue
             pending = round_.pending(name)
             if pending is None:
                 continue
-            is_first_of_day = finished is None or finished.date() < feeds.open_days.last
+            # Not "before": a clock that was ahead for a while must not hold up the days until then.
+            is_first_of_day = finished is None or finished.date() != feeds.open_days.last
             if pending.has_work or is_first_of_day:
                 round_.request(name, pending)
             else:
@@ -172,7 +173,7 @@ class _Round:
         before = self._requested.get(name, {})
         times = before.get("times", 0) if before.get("state") == pending.state else 0
         pause = min(FIRST_PAUSE * 2 ** max(times - 1, 0), LONGEST_PAUSE)
-        if times and self.now - datetime.fromisoformat(before["at"]) < pause:
+        if times and abs(self.now - datetime.fromisoformat(before["at"])) < pause:
             self._notes.append(f"{name}: collected {times} time(s) without an end; pausing")
             return
         self._requested[name] = {

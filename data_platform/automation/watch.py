@@ -244,6 +244,8 @@ def _finished_runs(
     """Return the runs that ended since the last look, oldest first, and how far the look went."""
     updated = state.get("updated_at")
     since = datetime.fromisoformat(updated) if updated else now - LOOK_BACK
+    if since > now:  # the clock was ahead: what ended since it was set right lies before that
+        since = now - LOOK_BACK
     known = set(state.get("runs", []))
     records = instance.get_run_records(
         dg.RunsFilter(statuses=FINISHED, updated_after=since - OVERLAP),
@@ -254,7 +256,7 @@ def _finished_runs(
     fresh = [r for r in records if r.dagster_run.run_id not in known][:RUNS_PER_LOOK]
     if not fresh:
         return [], {"updated_at": since.isoformat(), "runs": sorted(known)}
-    last = max(_utc(r.update_timestamp) for r in fresh)
+    last = min(max(_utc(r.update_timestamp) for r in fresh), now)
     looked_at = known | {r.dagster_run.run_id for r in fresh}
     near = {
         r.dagster_run.run_id for r in records if last - OVERLAP <= _utc(r.update_timestamp)

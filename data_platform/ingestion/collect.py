@@ -42,7 +42,6 @@ MOSTLY_REFUSED_SHARE = 0.9
 MOSTLY_REFUSED_MIN_RECORDS = 10
 SWAPPED_DATES_SHARE = 0.05
 COLLECTION_WAIT_SECONDS = 1800.0
-STALE_STAGING_SECONDS = 86_400.0
 # A larger file is hashed by the run that lands it, not by the sensor that notices it.
 MAX_BYTES_HASHED_AHEAD = 256 * 1024 * 1024
 END_OF_DAY = timedelta(days=1, microseconds=-1)
@@ -165,7 +164,7 @@ def pending_files(
 def _is_worth_a_try(gap: Gap | None, file: SourceFile, reading: str, now: datetime) -> bool:
     if gap is None or gap.state != f"{file.state} {reading}":
         return True
-    return gap.is_transient and now - gap.tried_at >= TRANSIENT_GAP_RETRY
+    return gap.is_transient and abs(now - gap.tried_at) >= TRANSIENT_GAP_RETRY
 
 
 def collect_files(
@@ -189,8 +188,7 @@ def collect_files(
     """
     feed = connector.feed
     with feed_lock(landing, feed.name):
-        now = datetime.now(UTC)
-        landing.clear_staging(STALE_STAGING_SECONDS, now)
+        landing.clear_staging(feed.name)
         landing.remove(ledger.replaced_segments(feed.name))
         finish_removals(landing, ledger, feed.name)
         result = Collection()

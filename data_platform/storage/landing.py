@@ -123,7 +123,7 @@ class LandingZone:
     @contextmanager
     def delivery(self, feed: str, delivery_id: str) -> Iterator["SegmentWriter"]:
         """Stage one delivery of `feed`; nothing is visible before `SegmentWriter.publish`."""
-        folder = self.root / STAGING / uuid.uuid4().hex
+        folder = self.root / STAGING / f"{feed}-{uuid.uuid4().hex}"
         folder.mkdir(parents=True)
         try:
             yield SegmentWriter(self.root, folder, feed, delivery_id)
@@ -135,11 +135,10 @@ class LandingZone:
         for path in segments:
             (self.root / path).unlink(missing_ok=True)
 
-    def clear_staging(self, older_than_seconds: float, now: datetime) -> None:
-        """Delete what killed runs left in staging."""
-        for folder in (self.root / STAGING).glob("*"):
-            if now.timestamp() - folder.stat().st_mtime > older_than_seconds:
-                shutil.rmtree(folder, ignore_errors=True)
+    def clear_staging(self, feed: str) -> None:
+        """Delete what killed runs of `feed` left in staging; only for who holds the feed's lock."""
+        for folder in (self.root / STAGING).glob(f"{feed}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class SegmentWriter:

@@ -218,6 +218,20 @@ def test_every_feed_opens_its_day_and_then_waits_for_its_own_interval(live):
         assert platform.requested(DUE) == ["often", "rarely"]
 
 
+def test_a_clock_that_was_ahead_for_a_while_holds_no_feed_up(live):
+    """Its cursors, its ledger and its requests would otherwise wait for that time to come again."""
+    platform = live(feed("shop", every="1m"))
+    platform.write("shop/a.csv", ROW)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=True):
+        assert platform.requested(NEW) == ["shop"]
+        assert platform.requested(DUE) == ["shop"]
+        assert platform.collect("shop").success
+        (platform.settings.base / "shop" / "b.csv").write_text("nonsense")
+        assert platform.requested(DUE) == []
+    assert platform.requested(DUE) == ["shop"]
+    assert platform.requested(NEW) == ["shop"]
+
+
 def test_a_failing_feed_is_not_collected_over_and_over(live):
     platform = live(feed("shop", every="1s"))
     (platform.settings.base / "shop" / "a.csv").write_text("nonsense")

@@ -6,9 +6,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import time_machine
 
 from data_platform.automation.watch import _is_alive, end_lost_runs
 from data_platform.storage.warehouse import Warehouse
@@ -77,6 +79,23 @@ def test_a_failed_run_is_told_once_and_ends_with_a_good_one(live, caplog):
     assert refresh(platform, FIRST, FIRST).success
     platform.tick(ALERTS)
     assert open_alerts(platform) == []
+
+
+def test_a_clock_that_was_ahead_for_a_while_hides_no_failed_run(live):
+    platform = live()
+    wrong = platform.settings.warehouse_path
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=True):
+        assert refresh(platform, LAST, LAST).success
+        platform.tick(ALERTS)
+    kept = wrong.with_name("kept")
+    wrong.rename(kept)
+    wrong.mkdir()
+    assert not refresh(platform, FIRST, FIRST).success
+    wrong.rmdir()
+    kept.rename(wrong)
+    platform.tick(ALERTS)
+    assert open_alerts(platform) == [("run_failed", "raw_feedback", FIRST, "error")]
+    assert raised(platform) == 1
 
 
 def test_a_broken_rule_is_told_by_its_write_alone(live):
