@@ -19,6 +19,8 @@ from data_platform import __version__
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
 from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
 from data_platform.storage.days import days_between, utc_today
+from data_platform.storage.files import replace_text
+from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import Warehouse
 
 out = Console(highlight=False, soft_wrap=True)
@@ -33,7 +35,8 @@ class PlatformGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with explained(Path.cwd()):
+                return super().invoke(ctx)
         except DataPlatformError as error:
             err.print(f"[red]Error:[/red] {escape(str(error))}")
             ctx.exit(error.exit_code)
@@ -72,11 +75,7 @@ def init(path: Path) -> None:
     schema = Path(str(package.joinpath(SCHEMA_FILE))).resolve()
     folder = path.resolve().parent
     place = f"./{schema.relative_to(folder)}" if schema.is_relative_to(folder) else schema.as_uri()
-    try:
-        path.write_text(f"# yaml-language-server: $schema={place}\n{template}", encoding="utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}. Name another file with --path."
-        raise ConfigurationError(message) from error
+    replace_text(path, f"# yaml-language-server: $schema={place}\n{template}")
     out.print(f"Wrote {path}. Mend the path and the fields of its feed, then: data-platform check")
 
 
@@ -219,7 +218,7 @@ def status(as_json: bool) -> None:
 
     settings = load_settings()
     overview = read_overview(_existing_warehouse(settings), _staleness(settings))
-    with open_instance(settings.dagster_home) as instance:
+    with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
         overview["automation"] = read_automation(instance, build_definitions(settings))
     if as_json:
         click.echo(json.dumps(overview, indent=2, default=str))
@@ -344,7 +343,12 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     from data_platform.automation.refresh import Refresher, RefreshOutcome
     from data_platform.definitions import build_definitions
 
-    settings.home.mkdir(parents=True, exist_ok=True)
+    if (today := utc_today()) < settings.config.start_date:
+        message = (
+            f"start_date is {settings.config.start_date}, and the clock of this machine says {today}"
+            " (UTC). Mend the one that is wrong."
+        )
+        raise ConfigurationError(message)
     warehouse = Warehouse(settings.warehouse_path)
     columns = (
         TextColumn("{task.description:<20}"),
@@ -354,6 +358,7 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     )
     tasks: dict[str, Any] = {}
     with (
+        explained(settings.dagster_home),
         open_instance(settings.dagster_home) as instance,
         Progress(*columns, console=err, disable=not err.is_terminal) as bar,
     ):

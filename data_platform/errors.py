@@ -27,8 +27,12 @@ class PermanentSourceError(SourceError):
     """The source will fail in the same way until somebody changes the source or the configuration."""
 
 
-class WarehouseBusyError(DataPlatformError):
-    """Another process held the warehouse for longer than the configured wait."""
+class StorageError(DataPlatformError):
+    """The machine refused to read or write: a disk is full or read-only, or a right is missing."""
+
+
+class BusyError(DataPlatformError):
+    """Another process held the warehouse, a feed or the snapshot for longer than the wait."""
 
 
 class WarehouseVersionError(DataPlatformError):

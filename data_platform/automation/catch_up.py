@@ -11,7 +11,7 @@ from data_platform.automation.jobs import REFRESH_JOB
 from data_platform.automation.refresh import RANGE_END, RANGE_START, chunks
 from data_platform.automation.sensors import STALE_DAYS_SENSOR, UNFINISHED
 from data_platform.automation.staleness import Staleness
-from data_platform.errors import WarehouseBusyError
+from data_platform.errors import BusyError
 from data_platform.storage.warehouse import Warehouse
 
 LOCK_PATIENCE_SECONDS = 5.0
@@ -43,7 +43,7 @@ def stale_days_sensor(
             return dg.SensorResult(skip_reason="nothing has landed yet")
         try:
             stale = [day.isoformat() for day in staleness.stale_days(patient)]
-        except WarehouseBusyError as error:
+        except BusyError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         requested: Mapping[str, str] = {
             day: at for day, at in state.get("requested", {}).items() if day in stale

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import urllib.request
@@ -19,15 +20,16 @@ from data_platform.automation.health import idle_sensors, read_daemon, read_sens
 from data_platform.automation.sensors import PLATFORM_SENSORS
 from data_platform.cleaning.language import identify_languages
 from data_platform.errors import DataPlatformError
+from data_platform.ingestion.collect import feed_lock
 from data_platform.ingestion.feeds import Feeds
 from data_platform.sentiment.vader import VaderModel
 from data_platform.settings import Settings
+from data_platform.storage.locks import ProcessLock
 from data_platform.storage.warehouse import Warehouse
 
 ENOUGH_DISK_BYTES = 1_000_000_000
 LOCK_PATIENCE_SECONDS = 3.0
 UI_PORT = 3000
-MAX_COMMAND_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,8 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         yield Finding("warehouse", True, "none yet; data-platform run makes it")
         return
     warehouse = Warehouse(settings.warehouse_path, lock_timeout_seconds=LOCK_PATIENCE_SECONDS)
-    if not _is_free(warehouse.lock_path):
-        since = datetime.fromtimestamp(warehouse.holder_path.stat().st_mtime, UTC)
-        pid = warehouse.holder().removeprefix("process ")
-        yield Finding(
-            "warehouse",
-            False,
-            f"the lock {warehouse.lock_path} has been held since {since:%Y-%m-%d %H:%M:%S} UTC by"
-            f" process {pid} ({_command(pid)}). Wait for it, or end it: kill {pid}",
-        )
+    if not _is_free(warehouse.lock):
+        yield Finding("warehouse", False, _stuck(warehouse.lock))
         return
     try:
         with warehouse.transaction():
@@ -137,17 +132,14 @@ def _feeds(settings: Settings) -> Iterator[Finding]:
     feeds = Feeds(settings)
     for name in feeds.names:
         subject = f"feed {name}"
-        lock = settings.landing_path / name / ".lock"
+        lock = feed_lock(feeds.landing, name)
         try:
             found = len(feeds.connector(name).files())
         except DataPlatformError as error:
             yield Finding(subject, False, str(error))
             continue
-        if lock.exists() and not _is_free(lock):
-            advice = "if no run of it is under way, look for its process: fuser"
-            yield Finding(
-                subject, False, f"is being collected, or its lock is stuck; {advice} {lock}"
-            )
+        if not _is_free(lock):
+            yield Finding(subject, False, _stuck(lock))
             continue
         gaps = feeds.ledger.gaps(name) if feeds.ledger.path.exists() else {}
         for gap in gaps.values():
@@ -209,23 +201,28 @@ def _port(port: int) -> Finding:
     return Finding(subject, False, f"is used by another program; {advice}")
 
 
-def _is_free(lock: Path) -> bool:
-    """True if the lock can be had within a moment."""
+def _is_free(lock: ProcessLock) -> bool:
+    """True if the lock can be had within a moment; makes no file."""
+    if not lock.path.exists():
+        return True
     try:
-        with filelock.FileLock(lock, mode=0o600).acquire(timeout=LOCK_PATIENCE_SECONDS):
+        with filelock.FileLock(lock.path, mode=0o600).acquire(timeout=LOCK_PATIENCE_SECONDS):
             return True
     except filelock.Timeout:
         return False
 
 
-def _command(pid: str) -> str:
-    """Return the command of a process, for a person; a few words if it is gone."""
-    try:
-        words = Path(f"/proc/{int(pid)}/cmdline").read_bytes().replace(b"\0", b" ")
-    except (OSError, ValueError):
-        return "which is gone"
-    text = "".join(c if c.isprintable() else " " for c in words.decode(errors="replace"))
-    return text.strip()[:MAX_COMMAND_CHARACTERS]
+def _stuck(lock: ProcessLock) -> str:
+    """Say who holds a lock, since when, and what to do."""
+    holder = lock.holder()
+    found = re.match(r"process (\d+)", holder)
+    if found is None:
+        return f"the lock {lock.path} is held, by nobody known. Look for its process: fuser {lock.path}"
+    since = datetime.fromtimestamp(lock.holder_path.stat().st_mtime, UTC)
+    return (
+        f"the lock {lock.path} has been held since {since:%Y-%m-%d %H:%M:%S} UTC by {holder}."
+        f" Wait for it, or end it: kill {found[1]}"
+    )
 
 
 def _existing(path: Path) -> Path:

@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import dagster as dg
-import filelock
 
+from data_platform.storage.files import replace_text
+from data_platform.storage.locks import ProcessLock
+from data_platform.storage.refusals import explained
+
+PREPARATION_SECONDS = 120.0
 DAGSTER_YAML = """\
 # Written by data-platform; change it as you like, it is not written again.
 telemetry:
@@ -49,11 +53,16 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
 
     A new home gets its dagster.yaml and databases here, one process at a time: two that create
     Dagster's SQLite schema at once leave it with two versions (seen with 1.13.27).
+
+    Raises:
+        BusyError: another process holds the folder's lock.
+        StorageError: the disk is full or read-only, or a right is missing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "dagster.yaml"
     os.environ["DAGSTER_HOME"] = str(folder)
-    with filelock.FileLock(folder / ".lock", mode=0o600):
-        if not configuration.exists():
-            configuration.write_text(DAGSTER_YAML, encoding="utf-8")
-        return dg.DagsterInstance.get()
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with ProcessLock(folder / ".lock", str(folder)).held(PREPARATION_SECONDS):
+            if not configuration.exists():
+                replace_text(configuration, DAGSTER_YAML)
+            return dg.DagsterInstance.get()

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from data_platform.errors import SourceError, TransientSourceError
+from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import landed_materialization
 from data_platform.ingestion.feeds import Feeds
 
@@ -64,9 +64,8 @@ def _replay_job(feeds: Feeds) -> dg.JobDefinition:
         for name in config.feeds or feeds.names:
             try:
                 found = feeds.replay(name)
-            except SourceError as error:
-                can_retry = isinstance(error, TransientSourceError)
-                raise dg.Failure(str(error), allow_retries=can_retry) from error
+            except DataPlatformError as error:
+                raise dg.Failure(str(error)) from error
             context.log.info(
                 f"{name}: {found.released_count} of {found.examined_count} records left quarantine;"
                 f" {found.unreadable_count} more are not whole, only their file helps"

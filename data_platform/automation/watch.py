@@ -15,7 +15,7 @@ from dagster._core.launcher import DefaultRunLauncher  # not public; the default
 
 from data_platform.automation.health import idle_sensors, read_sensors
 from data_platform.automation.sensors import ALERT_SENSOR, PLATFORM_SENSORS
-from data_platform.errors import WarehouseBusyError
+from data_platform.errors import BusyError, DataPlatformError
 from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import Gap
@@ -47,6 +47,7 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 TOLD_BY_GAPS = (EVERY_DELIVERY_WAS_READ, COLLECTED_WELL, NO_GAP_IS_OPEN)
 PRESENT_KINDS = (OPEN_GAP, SENSOR_FAILED, SENSOR_STOPPED)
 SHOWN_CHARACTERS = 500
+OWN_ERRORS = f"{DataPlatformError.__module__}."
 
 
 def alert_sensor(
@@ -87,7 +88,7 @@ def alert_sensor(
         try:
             with patient.transaction() as transaction:
                 changes = update_alerts(transaction, events, present, PRESENT_KINDS, now)
-        except WarehouseBusyError as error:
+        except BusyError as error:
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         for trouble in changes.raised:
             line = f"{trouble.kind}: {trouble.subject}: {trouble.evidence}"
@@ -206,12 +207,17 @@ def run_events(
 
 
 def failure_reason(event: dg.DagsterEvent) -> str:
-    """Return the innermost message of a failed step, without a traceback."""
+    """Return the message of a failed step that a person can use best, without a traceback.
+
+    That is the platform's own, or else the innermost one.
+    """
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     error = data.error
     while error is not None and error.cause is not None:
+        if error.message.startswith(OWN_ERRORS):
+            return error.message.partition(": ")[2].strip()
         error = error.cause
     return error.message.strip() if error else "failed"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.errors import RuleViolationError, SourceError, TransientSourceError
+from data_platform.errors import BusyError, DataPlatformError, TransientSourceError
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.raw import load_day, load_quarantine
 from data_platform.partitions import backfill_policy
@@ -15,7 +15,7 @@ from data_platform.settings import FileFeed
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
-    failed_rule,
+    fail_step,
     refresh_partitions,
     rule_results,
     rule_specs,
@@ -80,8 +80,8 @@ def _feed_asset(
     def collect_feed(context: dg.AssetExecutionContext) -> Iterator[StageEvent]:
         try:
             collection = feeds.collect(feed.name)
-        except SourceError as error:
-            can_retry = isinstance(error, TransientSourceError)
+        except DataPlatformError as error:
+            can_retry = isinstance(error, TransientSourceError | BusyError)
             raise dg.Failure(str(error), allow_retries=can_retry) from error
         context.log.info(
             f"{collection.delivery_count} new deliveries with {collection.read_count} records,"
@@ -215,13 +215,14 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
                         " GROUP BY reason ORDER BY n DESC, reason LIMIT 20"
                     ).fetchall()
                 )
-        except RuleViolationError as error:
-            yield failed_rule(warehouse.warehouse, error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+            ledgers = feeds.ledgers()
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
         yield from rule_results(QUARANTINED_FEEDBACK, rules)
         shares = {
             ledger.feed: by_feed.get(ledger.feed, 0) / ledger.read_count
-            for ledger in feeds.ledgers()
+            for ledger in ledgers
             if ledger.read_count
         }
         worst = max(shares.values(), default=0.0)

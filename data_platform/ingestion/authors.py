@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import ConfigurationError
+from data_platform.storage.refusals import explained
 
 KEY_BYTES = 32
 HASH_BYTES = 16
@@ -22,27 +23,17 @@ def load_author_key(path: Path, configured: str | None) -> bytes:
 
     Raises:
         ConfigurationError: the file is empty, or the configured key is too short to be secret.
+        StorageError: the file cannot be read or made.
     """
     if configured is not None:
         if len(configured) < 16:
             message = "FEEDBACK_AUTHOR_KEY is shorter than 16 characters; use a random one."
             raise ConfigurationError(message)
         return hashlib.sha256(configured.encode()).digest()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secrets.token_hex(KEY_BYTES).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(draft, path)  # fails if another process was first, and then its key holds
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    key = path.read_bytes().strip()
+    with explained(path):
+        if not path.exists():
+            _make_key(path)
+        key = path.read_bytes().strip()
     if len(key) < KEY_BYTES:
         message = (
             f"{path} does not hold a key. Restore it from a backup: with another key the same"
@@ -50,6 +41,22 @@ def load_author_key(path: Path, configured: str | None) -> bytes:
         )
         raise ConfigurationError(message)
     return hashlib.sha256(key).digest()
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_hex(KEY_BYTES).encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another process was first, and its key holds
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def hash_authors(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 
-import filelock
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,6 +34,7 @@ from data_platform.schemas import CONTRACT_VERSION
 from data_platform.settings import FileFeed, interval
 from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
+from data_platform.storage.locks import ProcessLock
 
 logger = logging.getLogger(__name__)
 
@@ -184,10 +184,10 @@ def collect_files(
 
     Raises:
         PermanentSourceError: the feed's path names nothing.
-        TransientSourceError: another process is collecting the feed.
+        BusyError: another process is collecting the feed.
     """
     feed = connector.feed
-    with feed_lock(landing, feed.name):
+    with held_feed(landing, feed.name):
         landing.clear_staging(feed.name)
         landing.remove(ledger.replaced_segments(feed.name))
         finish_removals(landing, ledger, feed.name)
@@ -235,23 +235,20 @@ def collect_files(
 
 
 @contextmanager
-def feed_lock(landing: LandingZone, feed: str) -> Iterator[None]:
+def held_feed(landing: LandingZone, name: str) -> Iterator[None]:
     """Hold the feed: one process at a time lands its deliveries.
 
     Raises:
-        TransientSourceError: another process holds it for longer than half an hour.
+        BusyError: another process holds it for longer than half an hour.
     """
-    (landing.root / feed).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(landing.root / feed / ".lock", mode=0o600)
-    try:
-        lock.acquire(timeout=COLLECTION_WAIT_SECONDS, poll_interval=0.05)
-    except filelock.Timeout as error:
-        message = f"feed {feed} is being collected by another process; run it again later"
-        raise TransientSourceError(message) from error
-    try:
+    (landing.root / name).mkdir(parents=True, exist_ok=True)
+    with feed_lock(landing, name).held(COLLECTION_WAIT_SECONDS):
         yield
-    finally:
-        lock.release()
+
+
+def feed_lock(landing: LandingZone, name: str) -> ProcessLock:
+    """Return the lock that the one process holds which collects the feed."""
+    return ProcessLock(landing.root / name / ".lock", f"feed {name}")
 
 
 def finish_removals(landing: LandingZone, ledger: Ledger, feed: str) -> None:

@@ -20,6 +20,7 @@ from data_platform.ingestion.replay import Replay, replay_quarantine
 from data_platform.settings import Settings
 from data_platform.storage.days import utc_today
 from data_platform.storage.landing import LandingZone
+from data_platform.storage.refusals import explained
 
 
 @dataclass(frozen=True)
@@ -57,28 +58,33 @@ class Feeds:
 
         Raises:
             SourceError: the feed as a whole cannot be read; see `collect_files`.
+            BusyError: another process is collecting it.
+            StorageError: the machine refuses to keep what was read.
         """
-        return collect_files(
-            self.connector(name),
-            self.landing,
-            self.ledger,
-            author_key=self._author_key(),
-            open_days=self.open_days,
-        )
+        with explained(self.landing.root):
+            return collect_files(
+                self.connector(name),
+                self.landing,
+                self.ledger,
+                author_key=self._author_key(),
+                open_days=self.open_days,
+            )
 
     def replay(self, name: str) -> Replay:
         """Land what passes the contract now of the feed's records in quarantine.
 
         Raises:
-            TransientSourceError: another process is collecting the feed.
+            BusyError: another process is collecting the feed.
+            StorageError: the machine refuses to keep what passes.
         """
-        return replay_quarantine(
-            self.connector(name),
-            self.landing,
-            self.ledger,
-            author_key=self._author_key(),
-            open_days=self.open_days,
-        )
+        with explained(self.landing.root):
+            return replay_quarantine(
+                self.connector(name),
+                self.landing,
+                self.ledger,
+                author_key=self._author_key(),
+                open_days=self.open_days,
+            )
 
     def _author_key(self) -> bytes:
         configured = self.settings.author_key

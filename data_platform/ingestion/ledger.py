@@ -10,6 +10,7 @@ from pathlib import Path
 
 from data_platform.ingestion.drift import Drift, drift_of
 from data_platform.storage.landing import Segment
+from data_platform.storage.refusals import explained
 
 LEDGER_VERSION = 3
 SCHEMA = f"""
@@ -420,13 +421,14 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.path, timeout=60)) as db:
-            db.execute("PRAGMA synchronous = FULL")
-            if db.execute("PRAGMA user_version").fetchone() != (LEDGER_VERSION,):
-                _create_tables(db)
-            with db:
-                yield db
+        with explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=60)) as db:
+                db.execute("PRAGMA synchronous = FULL")
+                if db.execute("PRAGMA user_version").fetchone() != (LEDGER_VERSION,):
+                    _create_tables(db)
+                with db:
+                    yield db
 
 
 def _create_tables(db: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
-from data_platform.ingestion.collect import OpenDays, feed_lock, finish_removals, split_by_day
+from data_platform.ingestion.collect import OpenDays, finish_removals, held_feed, split_by_day
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.connectors.json_records import Record, parse_object
 from data_platform.ingestion.contract import (
@@ -61,11 +61,11 @@ def replay_quarantine(
     observed when its file was.
 
     Raises:
-        TransientSourceError: another process is collecting the feed.
+        BusyError: another process is collecting the feed.
     """
     feed = connector.feed
     replay = Replay()
-    with feed_lock(landing, feed.name), PostContract(feed, author_key) as contract:
+    with held_feed(landing, feed.name), PostContract(feed, author_key) as contract:
         finish_removals(landing, ledger, feed.name)
         for held in ledger.held_deliveries(feed.name):
             _replay_delivery(connector, contract, landing, ledger, open_days, held, replay)

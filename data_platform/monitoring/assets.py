@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from data_platform.errors import RuleViolationError
+from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import feed_key
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.health import measure_sources
@@ -13,7 +13,7 @@ from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK, SOURCE_HEA
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
-    failed_rule,
+    fail_step,
     rule_results,
     rule_specs,
     table_spec,
@@ -60,9 +60,10 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
         lateness = timedelta(days=feeds.settings.config.lateness_days)
         try:
             health = measure_sources(warehouse.warehouse, feeds, lateness)
-        except RuleViolationError as error:
-            yield failed_rule(warehouse.warehouse, error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+            gaps = feeds.gaps()
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
         yield from rule_results(SOURCE_HEALTH, health.rules)
         failed = {ledger.feed: ledger.error for ledger in health.ledgers if ledger.error}
         yield dg.AssetCheckResult(
@@ -71,7 +72,6 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             asset_key=SOURCE_HEALTH.name,
             metadata={"failed_feeds": len(failed), **failed},
         )
-        gaps = feeds.gaps()
         shown = {f"{gap.feed}: {gap.subject}": gap.reason for gap in gaps[:MAX_GAPS_SHOWN]}
         yield dg.AssetCheckResult(
             passed=not gaps,

@@ -102,7 +102,10 @@ def reporting_assets(
     )
     def feedback_report() -> dg.MaterializeResult[None]:
         """One HTML page that shows the snapshot: volume, sentiment, languages and sources."""
-        numbers = write_report(snapshot, report)
+        try:
+            numbers = write_report(snapshot, report)
+        except DataPlatformError as error:
+            raise dg.Failure(str(error)) from error
         return dg.MaterializeResult(
             metadata={
                 "path": dg.MetadataValue.path(str(report)),

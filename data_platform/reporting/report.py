@@ -1,6 +1,5 @@
 """The report: one HTML file without scripts that shows the published snapshot, and opens from disk."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,9 @@ from typing import Any
 
 import duckdb
 import jinja2
+
+from data_platform.storage.files import replace_text
+from data_platform.storage.refusals import explained
 
 MAX_DAYS_SHOWN = 400
 
@@ -44,7 +46,11 @@ def read_numbers(snapshot: Path) -> ReportNumbers:
 
 
 def write_report(snapshot: Path, path: Path) -> ReportNumbers:
-    """Write the report of `snapshot` to `path`, replacing it in one step."""
+    """Write the report of `snapshot` to `path`, replacing it in one step.
+
+    Raises:
+        StorageError: the disk is full or read-only, or a right is missing.
+    """
     numbers = read_numbers(snapshot)
     with duckdb.connect(str(snapshot), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -63,10 +69,8 @@ def write_report(snapshot: Path, path: Path) -> ReportNumbers:
         volume_chart=_chart(tables["days"], "posts", "Posts a day"),
         sentiment_chart=_chart(tables["days"], "net_sentiment", "Net sentiment (-1 to 1)"),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(html, encoding="utf-8")
-    draft.replace(path)
+    with explained(path):
+        replace_text(path, html)
     return numbers
 
 

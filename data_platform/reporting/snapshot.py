@@ -1,5 +1,6 @@
 """The published snapshot: a second DuckDB file for readers, replaced whole, so that they never block writers."""
 
+import errno
 import os
 import shutil
 import time
@@ -7,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
-import filelock
 
 from data_platform.errors import DataPlatformError
 from data_platform.schemas import (
@@ -17,7 +17,14 @@ from data_platform.schemas import (
     TABLES,
     Table,
 )
-from data_platform.storage.warehouse import STORAGE_VERSION, Transaction, Warehouse
+from data_platform.storage.locks import ProcessLock
+from data_platform.storage.refusals import explained
+from data_platform.storage.warehouse import (
+    DEFAULT_LOCK_TIMEOUT_SECONDS,
+    STORAGE_VERSION,
+    Transaction,
+    Warehouse,
+)
 
 PUBLISHED: tuple[Table, ...] = tuple(table for table in TABLES.values() if table.is_published)
 BY_DAY = tuple(table for table in PUBLISHED if table.day_column)
@@ -53,28 +60,49 @@ def publish(warehouse: Warehouse, path: Path) -> Published:
 
     Raises:
         SnapshotError: a table of the copy differs from the warehouse.
+        BusyError: another process is publishing, or uses the warehouse.
+        StorageError: the disk is full or read-only, or a right is missing.
     """
     started = time.monotonic()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_name(f".{path.name}.lock"), mode=0o600):
-        for leftover in path.parent.glob(f".{path.name}.draft*"):
-            leftover.unlink(missing_ok=True)  # of a run that was killed
-        draft = path.with_name(f".{path.name}.draft")
-        if _is_usable(path):
-            shutil.copyfile(path, draft)
-        try:
-            with warehouse.transaction():
-                pass  # a new warehouse gets its tables first: one transaction writes one file
-            with warehouse.transaction() as transaction:
-                changed, counts = _fill(transaction, draft)
-            if changed or not path.exists():
-                with draft.open("rb") as stream:
-                    os.fsync(stream.fileno())
-                draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+    lock = ProcessLock(path.with_name(f".{path.name}.lock"), str(path))
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock.held(DEFAULT_LOCK_TIMEOUT_SECONDS):
+            changed, counts = _replace(warehouse, path)
     seconds = time.monotonic() - started
     return Published(path, changed, counts, path.stat().st_size, seconds)
+
+
+def _replace(warehouse: Warehouse, path: Path) -> tuple[int, dict[str, int]]:
+    """Make a draft beside `path` and rename it into place; return what `_fill` says of it."""
+    draft = path.with_name(f".{path.name}.draft")
+    _remove(draft)  # of a run that was killed
+    try:
+        if _is_usable(path):
+            shutil.copyfile(path, draft)
+        with warehouse.transaction():
+            pass  # a new warehouse gets its tables first: one transaction writes one file
+        with warehouse.transaction() as transaction:
+            changed, counts = _fill(transaction, draft)
+        if _log_of(draft).exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
+        if changed or not path.exists():
+            with draft.open("rb") as stream:
+                os.fsync(stream.fileno())
+            draft.replace(path)
+    finally:
+        _remove(draft)
+    return changed, counts
+
+
+def _remove(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    _log_of(draft).unlink(missing_ok=True)
+
+
+def _log_of(draft: Path) -> Path:
+    """DuckDB's log: what it could not yet write to the file itself, which it does on closing."""
+    return draft.with_name(f"{draft.name}.wal")
 
 
 def _is_usable(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from data_platform.sample.writing import write_sample
@@ -15,16 +16,21 @@ def ensure_sample(folder: Path, today: dt.date) -> dt.date:
 
     A new sample ends yesterday, so that all of its days are over. It appears in one step, so
     that two processes that start at once, or one that is killed, leave a whole sample.
+
+    Raises:
+        OSError: the disk is full or read-only, or a right is missing; it names the place.
     """
     marker = folder / MARKER
     if not marker.is_file():
         last_day = today - dt.timedelta(days=1)
         draft = folder.with_name(f".{folder.name}.{os.getpid()}")
-        write_sample(draft, last_day)
-        (draft / MARKER).write_text(last_day.isoformat(), encoding="ascii")
-        folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            draft.rename(folder)
-        except OSError:
-            shutil.rmtree(draft)  # another process was first
+            write_sample(draft, last_day)
+            (draft / MARKER).write_text(last_day.isoformat(), encoding="ascii")
+            with suppress(OSError):  # another process was first
+                draft.rename(folder)
+        except OSError as error:  # a failed write does not say where it was
+            raise OSError(error.errno, error.strerror, error.filename or str(draft)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return dt.date.fromisoformat(marker.read_text(encoding="ascii").strip())

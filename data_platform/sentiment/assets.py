@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.errors import RuleViolationError
+from data_platform.errors import DataPlatformError
 from data_platform.partitions import backfill_policy
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
@@ -22,7 +22,7 @@ from data_platform.sentiment.scoring import Scoring
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
-    failed_rule,
+    fail_step,
     lineage_metadata,
     refresh_partitions,
     rule_results,
@@ -99,9 +99,9 @@ def sentiment_assets(
             with warehouse.warehouse.transaction() as transaction:
                 rows, rules = refresh_sentiment_evaluation(transaction)
                 row_count, digest = transaction.digest(SENTIMENT_EVALUATION)
-        except RuleViolationError as error:
-            yield failed_rule(warehouse.warehouse, error)
-            raise dg.Failure(str(error), allow_retries=False) from error
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
         yield from rule_results(SENTIMENT_EVALUATION, rules)
         overall = macro_rows(rows)
         yield _f1_check(overall, macro_f1_limit)

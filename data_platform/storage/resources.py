@@ -138,10 +138,7 @@ def refresh_partitions(
             writes = refresh(date.fromisoformat(day))
         except DataPlatformError as error:
             yield from (day_materialization(write) for write in done.values())
-            if isinstance(error, RuleViolationError):
-                yield failed_rule(warehouse, error)
-            can_retry = not isinstance(error, RuleViolationError)
-            raise dg.Failure(str(error), allow_retries=can_retry) from error
+            yield from fail_step(warehouse, error)
         for write in writes:
             place = (write.table, write.day)
             done[place] = write.after(done[place]) if place in done else write
@@ -177,7 +174,18 @@ def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.Asset
     )
 
 
-def failed_rule(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCheckResult:
+def fail_step(warehouse: Warehouse, error: DataPlatformError) -> Iterator[dg.AssetCheckResult]:
+    """Yield the red check of a rule that stopped a write, then end the step in plain words.
+
+    Raises:
+        dagster.Failure: always; its description is the error's message.
+    """
+    if isinstance(error, RuleViolationError):
+        yield _failed_rule(warehouse, error)
+    raise dg.Failure(str(error), allow_retries=not isinstance(error, RuleViolationError)) from error
+
+
+def _failed_rule(warehouse: Warehouse, error: RuleViolationError) -> dg.AssetCheckResult:
     """Leave a row in `alerts` about a rule that stopped a write, and return the red check."""
     day = date.fromisoformat(error.day) if error.day else None
     evidence = f"{error.violation_count} row(s), for example {error.evidence}; nothing was written"

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import duckdb
-import filelock
 import pyarrow as pa
 
 from data_platform.errors import (
+    BusyError,
     InputMovedError,
     RuleViolationError,
-    WarehouseBusyError,
     WarehouseVersionError,
 )
 from data_platform.schemas import (
@@ -33,7 +32,9 @@ from data_platform.schemas import (
     Table,
 )
 from data_platform.storage.days import day_bounds
+from data_platform.storage.locks import ProcessLock
 from data_platform.storage.migrations import MIGRATIONS
+from data_platform.storage.refusals import explained
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ STORAGE_VERSION = "v1.5.0"
 DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 # DuckDB's default is four fifths of the machine; past this it works on disk.
 MEMORY_LIMIT = "768MB"
+HELD_BY_ANOTHER = "Could not set lock on file"  # of DuckDB's message
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
 _OPEN_ALERT = "kind = ? AND subject = ? AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL"
 
@@ -512,10 +514,12 @@ class Warehouse:
         """Open the file, begin, yield, commit; roll back and close if the body raises.
 
         Raises:
-            WarehouseBusyError: other processes held the file for longer than the time limit.
+            BusyError: other processes held the file for longer than the time limit.
+        StorageError: the disk is full or read-only, or a right is missing.
             WarehouseVersionError: the file was written by a newer release.
         """
-        with self._locked():
+        _warm_up()
+        with explained(self.database), self._locked():
             connection = self._connect()
             try:
                 connection.execute("BEGIN")
@@ -571,47 +575,15 @@ class Warehouse:
             return transaction.raise_alert(trouble, datetime.now(UTC))
 
     @property
-    def lock_path(self) -> Path:
-        return self.database.with_name(self.database.name + ".lock")
-
-    @property
-    def holder_path(self) -> Path:
-        return self.database.with_name(self.database.name + ".holder")
-
-    def holder(self) -> str:
-        """Return who wrote last, as 'process 123 (command)'; 'nobody known' if not recorded."""
-        try:
-            return self.holder_path.read_text(encoding="utf-8").strip() or "nobody known"
-        except OSError:
-            return "nobody known"
+    def lock(self) -> ProcessLock:
+        path = self.database.with_name(self.database.name + ".lock")
+        return ProcessLock(path, str(self.database))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.database.parent.mkdir(parents=True, exist_ok=True)
-        _warm_up()
-        lock = filelock.FileLock(self.lock_path, mode=0o600)
-        started = time.monotonic()
-        patience = min(5.0, self.lock_timeout_seconds)
-        try:
-            try:
-                lock.acquire(timeout=patience, poll_interval=0.02)
-            except filelock.Timeout:
-                logger.warning("waiting for the warehouse, held by %s", self.holder())
-                lock.acquire(
-                    timeout=max(0.0, self.lock_timeout_seconds - patience), poll_interval=0.05
-                )
-        except filelock.Timeout as error:
-            waited = time.monotonic() - started
-            message = (
-                f"{self.database} was held by {self.holder()} for {waited:.0f} s. Wait for that run"
-                " to end, or end it, and run again; nothing was written."
-            )
-            raise WarehouseBusyError(message) from error
-        try:
-            self.holder_path.write_text(f"process {os.getpid()}", encoding="utf-8")
+        with self.lock.held(self.lock_timeout_seconds):
             yield
-        finally:
-            lock.release()
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting for programs that hold it without our lock."""
@@ -627,16 +599,20 @@ class Warehouse:
                     },
                 )
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if HELD_BY_ANOTHER not in str(error):
                     raise
                 if time.monotonic() > deadline:
                     message = (
-                        f"Another program holds {self.database} open: {error}. Close it there, and"
-                        " open the published snapshot instead: readers never block it."
+                        f"Another program held {self.database} open for"
+                        f" {self.lock_timeout_seconds:.0f} s: {_holding_program(error)}. Close it"
+                        " there, and run again; nothing was written. Programs that only read should"
+                        " open the published snapshot: readers never block it."
                     )
-                    raise WarehouseBusyError(message) from error
+                    raise BusyError(message) from error
                 if not told:
-                    logger.warning("another program holds the warehouse open: %s", error)
+                    logger.warning(
+                        "waiting for %s, held open by %s", self.database, _holding_program(error)
+                    )
                     told = True
                 time.sleep(random.uniform(0.05, 0.25))  # noqa: S311 (jitter, no secret)
             else:
@@ -651,12 +627,18 @@ def _warm_up() -> None:
         connection.execute("SELECT ?", [1])
 
 
+def _holding_program(error: duckdb.IOException) -> str:
+    """Return program and process as DuckDB names them, '/usr/bin/python3 (PID 123)', if it does."""
+    found = re.search(r"held in (.+ \(PID \d+\))", str(error))
+    return found[1] if found else "a process that is not named"
+
+
 def _roll_back(connection: duckdb.DuckDBPyConnection) -> None:
     """Roll back, unless a fatal error (a full disk) has already invalidated the connection."""
     try:
         connection.execute("ROLLBACK")
     except duckdb.Error:
-        logger.exception("the transaction could not be rolled back; the file is as it was before")
+        logger.warning("the transaction could not be rolled back; the file is as it was before")
 
 
 def _ensure_schema(connection: duckdb.DuckDBPyConnection, database: Path) -> None:

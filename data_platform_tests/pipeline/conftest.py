@@ -50,7 +50,11 @@ class Platform:
         self.home = folder / "data"
         (folder / "incoming").mkdir(parents=True, exist_ok=True)
         self.environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            **{
+                name: os.environ[name]
+                for name in ("PATH", "HOME", "PYTHONPATH")
+                if name in os.environ
+            },
             "DATA_PLATFORM_HOME": str(self.home),
         }
         if config is not None:

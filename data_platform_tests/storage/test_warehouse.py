@@ -10,7 +10,6 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -18,9 +17,9 @@ import pyarrow as pa
 import pytest
 
 from data_platform.errors import (
+    BusyError,
     InputMovedError,
     RuleViolationError,
-    WarehouseBusyError,
     WarehouseVersionError,
 )
 from data_platform.schemas import (
@@ -157,7 +156,7 @@ def test_a_wait_for_another_writer_ends_with_its_name_and_nothing_written(wareho
     feeds(warehouse)
     with process(HOLD_THE_LOCK, warehouse.database) as holder:
         waiting = Warehouse(warehouse.database, lock_timeout_seconds=0.3)
-        with pytest.raises(WarehouseBusyError) as caught, waiting.transaction():
+        with pytest.raises(BusyError) as caught, waiting.transaction():
             pytest.fail("the lock is held by another process")
         assert f"process {holder.pid}" in str(caught.value)
         assert "nothing was written" in str(caught.value)
@@ -177,7 +176,7 @@ def test_a_program_that_holds_the_file_without_our_lock_is_waited_for_and_named(
     feeds(warehouse)
     with process(HOLD_THE_FILE, warehouse.database) as holder:
         waiting = Warehouse(warehouse.database, lock_timeout_seconds=0.3)
-        with pytest.raises(WarehouseBusyError) as caught, waiting.transaction():
+        with pytest.raises(BusyError) as caught, waiting.transaction():
             pytest.fail("the file is held by another process")
         assert str(holder.pid) in str(caught.value)
         assert "published snapshot" in str(caught.value)
@@ -505,8 +504,9 @@ def test_the_same_trouble_raises_one_alert(warehouse):
     assert warehouse.raise_alert(dataclasses.replace(trouble, day=None))
 
 
-def test_the_lock_is_private_and_the_holder_is_known(warehouse):
-    assert warehouse.holder() == "nobody known"
-    feeds(warehouse)
-    assert warehouse.holder() == f"process {os.getpid()}"
-    assert Path(warehouse.lock_path).stat().st_mode & 0o077 == 0
+def test_the_lock_is_private_and_names_its_holder_while_it_is_held(warehouse):
+    assert warehouse.lock.holder() == "nobody known"
+    with warehouse.transaction():
+        assert warehouse.lock.holder().startswith(f"process {os.getpid()} (")
+    assert warehouse.lock.holder() == "nobody known"
+    assert warehouse.lock.path.stat().st_mode & 0o077 == 0
