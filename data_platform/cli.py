@@ -51,7 +51,7 @@ def main() -> None:
     without one it works on an embedded sample. Data lives in data/, or in DATA_PLATFORM_HOME.
 
     Exit codes: 0 well, 1 the data is not well, 2 a mistake in the configuration or the
-    arguments, 3 a source cannot be reached.
+    arguments, 3 a source cannot be reached, 130 stopped by Ctrl-C or SIGTERM.
     """
 
 
@@ -340,6 +340,7 @@ def dagster_home() -> None:
 def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     """Open the instance and yield what `run` and `backfill` drive; shows progress on a terminal."""
     from data_platform.automation.instance import open_instance
+    from data_platform.automation.interruption import stoppable
     from data_platform.automation.refresh import Refresher, RefreshOutcome
     from data_platform.definitions import build_definitions
 
@@ -359,7 +360,8 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     tasks: dict[str, Any] = {}
     with (
         explained(settings.dagster_home),
-        open_instance(settings.dagster_home) as instance,
+        stoppable() as stop,
+        open_instance(settings.dagster_home, captures_output=False) as instance,
         Progress(*columns, console=err, disable=not err.is_terminal) as bar,
     ):
 
@@ -368,7 +370,7 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=number, total=total)
 
-        refresher = Refresher(build_definitions(settings), instance, show)
+        refresher = Refresher(build_definitions(settings), instance, show, stop)
         yield refresher, RefreshOutcome(), _staleness(settings), warehouse
 
 

@@ -27,6 +27,12 @@ class PermanentSourceError(SourceError):
     """The source will fail in the same way until somebody changes the source or the configuration."""
 
 
+class InterruptedRunError(DataPlatformError):
+    """Somebody ended the command with Ctrl-C or SIGTERM; 130 is what shells call that."""
+
+    exit_code = 130
+
+
 class StorageError(DataPlatformError):
     """The machine refused to read or write: a disk is full or read-only, or a right is missing."""
 

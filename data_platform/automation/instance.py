@@ -4,12 +4,17 @@ import os
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef  # not public; nothing else takes overrides
 
 from data_platform.storage.files import replace_text
 from data_platform.storage.locks import ProcessLock
 from data_platform.storage.refusals import explained
 
 PREPARATION_SECONDS = 120.0
+NO_CAPTURE = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
 DAGSTER_YAML = """\
 # Written by data-platform; change it as you like, it is not written again.
 telemetry:
@@ -48,11 +53,15 @@ sensors:
 """
 
 
-def open_instance(folder: Path) -> dg.DagsterInstance:
+def open_instance(folder: Path, *, captures_output: bool = True) -> dg.DagsterInstance:
     """Open the instance at `folder`: its runs are the history that the UI shows.
 
     A new home gets its dagster.yaml and databases here, one process at a time: two that create
     Dagster's SQLite schema at once leave it with two versions (seen with 1.13.27).
+
+    Args:
+        captures_output: whether what a step prints is kept for the UI, by two processes for each
+            step. On Ctrl-C these print tracebacks to the terminal.
 
     Raises:
         BusyError: another process holds the folder's lock.
@@ -65,4 +74,7 @@ def open_instance(folder: Path) -> dg.DagsterInstance:
         with ProcessLock(folder / ".lock", str(folder)).held(PREPARATION_SECONDS):
             if not configuration.exists():
                 replace_text(configuration, DAGSTER_YAML)
-            return dg.DagsterInstance.get()
+            overrides = {} if captures_output else {"compute_logs": NO_CAPTURE}
+            return dg.DagsterInstance.from_ref(
+                InstanceRef.from_dir(str(folder), overrides=overrides)
+            )

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from data_platform.automation.interruption import StopRequest
 from data_platform.automation.jobs import (
     COLLECT_JOB,
     PUBLISH_JOB,
@@ -64,14 +65,20 @@ class Refresher:
         definitions: the platform's definitions.
         instance: where runs are recorded.
         progress: told (stage, day number, days) after each day of a stage.
+        stop: obeyed between runs.
     """
 
     def __init__(
-        self, definitions: dg.Definitions, instance: dg.DagsterInstance, progress: Progress
+        self,
+        definitions: dg.Definitions,
+        instance: dg.DagsterInstance,
+        progress: Progress,
+        stop: StopRequest,
     ) -> None:
         self._definitions = definitions
         self._instance = instance
         self._handler = _ProgressHandler(progress)
+        self._stop = stop
 
     def complete_history(self, warehouse: Warehouse) -> int:
         """Record days whose committed content is not the history's latest; return how many.
@@ -138,6 +145,7 @@ class Refresher:
             tags={HOST_TAG: gethostname()},
             raise_on_error=False,
         )
+        self._stop.obey()
         for event in result.all_events:
             if event.is_step_failure:
                 outcome.failures.append(f"{event.step_key}: {failure_reason(event)}")
@@ -169,6 +177,7 @@ class Refresher:
             )
         finally:
             logger.removeHandler(self._handler)
+        self._stop.obey()
         seen = set()
         refused: list[str] = []
         for event in result.all_events:

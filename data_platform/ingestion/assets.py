@@ -83,6 +83,9 @@ def _feed_asset(
         except DataPlatformError as error:
             can_retry = isinstance(error, TransientSourceError | BusyError)
             raise dg.Failure(str(error), allow_retries=can_retry) from error
+        except dg.DagsterExecutionInterruptedError as error:
+            message = "the run was told to stop"  # without this the retry policy collects again
+            raise dg.Failure(message, allow_retries=False) from error
         context.log.info(
             f"{collection.delivery_count} new deliveries with {collection.read_count} records,"
             f" {collection.refused_count} of them to quarantine"

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -220,6 +222,33 @@ def test_a_program_that_holds_the_warehouse_open_is_waited_for(platform, undistu
         assert program.stdout is not None
         program.stdout.readline()
         platform.run()
+    assert platform.digest() == undisturbed[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [0, 1, 2.5])
+def test_a_run_that_is_told_to_stop_says_so_and_the_next_one_goes_on(
+    platform, undisturbed, number, seconds
+):
+    command = subprocess.Popen(
+        [COMMAND, "run"],
+        env=platform.environment,
+        cwd=platform.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    runs = platform.home / "dagster" / "history" / "runs"
+    known = len(list(runs.glob("*.db")))
+    while len(list(runs.glob("*.db"))) == known and command.poll() is None:
+        time.sleep(0.02)
+    time.sleep(seconds)
+    os.killpg(command.pid, number)
+    output, errors = command.communicate(timeout=60)
+    assert command.returncode == 130, output + errors
+    assert "Stopped. What was written before is whole" in errors
+    platform.run()
     assert platform.digest() == undisturbed[1]
 
 
