@@ -515,7 +515,7 @@ class Warehouse:
 
         Raises:
             BusyError: other processes held the file for longer than the time limit.
-        StorageError: the disk is full or read-only, or a right is missing.
+            StorageError: the disk is full or read-only, or a right is missing.
             WarehouseVersionError: the file was written by a newer release.
         """
         _warm_up()

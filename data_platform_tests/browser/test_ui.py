@@ -143,11 +143,11 @@ def test_a_broken_file_turns_its_feed_red_and_says_what_to_do(page, server):
         )
 
     server.wait(lambda: len(alerts()) == 1, 180)
-    assert "Mend fields in feedback.yaml, or the file" in alerts()[0][0]
+    assert "Replace it, give it the suffix of what it is" in alerts()[0][0]
     page.goto("/assets/feed/forum?view=checks")
     page.get_by_text("every_delivery_was_read").first.click()
     expect(page.get_by_text("Failed").first).to_be_visible(timeout=WAIT_MS)
-    expect(page.get_by_text("is not in this file").first).to_be_visible()
+    expect(page.get_by_text("an HTML or XML page").first).to_be_visible()
     status = server.cli("status")
     assert status.returncode == 1
     assert "broken.csv" in status.stdout
