@@ -1,6 +1,7 @@
 # make run    install, refresh everything, publish, print a summary
 # make ui     the Dagster UI over the same history, on 127.0.0.1:3000 (or PORT=…)
-# make test   the whole test suite
+# make test   the test suite
+# make soak   the same with more cases of machine failures
 # make check  format, lint, types, architecture
 # make bench  what the README says about speed, measured here
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
 
-.PHONY: install run ui test check bench schema lock clean
+.PHONY: install run ui test soak check bench schema lock clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,9 @@ ui: install
 # In memory where there is such a folder: half of the time goes into flushing small files.
 test: install
 	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; $(BIN)/python -m pytest
+
+soak: install
+	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; $(BIN)/python -m pytest -m "soak or not soak"
 
 check: install
 	@$(BIN)/ruff format --check .

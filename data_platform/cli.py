@@ -344,12 +344,6 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     from data_platform.automation.refresh import Refresher, RefreshOutcome
     from data_platform.definitions import build_definitions
 
-    if (today := utc_today()) < settings.config.start_date:
-        message = (
-            f"start_date is {settings.config.start_date}, and the clock of this machine says {today}"
-            " (UTC). Mend the one that is wrong."
-        )
-        raise ConfigurationError(message)
     warehouse = Warehouse(settings.warehouse_path)
     columns = (
         TextColumn("{task.description:<20}"),

@@ -313,7 +313,10 @@ class FeedbackConfig(_Strict):
     def _check_start(cls, start: date) -> date:
         today = datetime.now(UTC).date()
         if start > today:
-            message = f"{start} lies in the future; today is {today} (UTC)"
+            message = (
+                f"{start} lies in the future: the clock of this machine says {today} (UTC). Mend the"
+                " one that is wrong"
+            )
             raise ValueError(message)
         return start
 

@@ -14,6 +14,7 @@ import time_machine
 
 from data_platform_tests.pipeline.conftest import COMMAND, SHOP
 
+soak = pytest.mark.soak
 CONFIG = {**SHOP, "warehouse": "store/warehouse.duckdb"}
 PLACES = {
     "landing": "data/landing",
@@ -112,15 +113,15 @@ def all_files(folder):
     ("place", "bytes_left"),
     [
         ("landing", 0),
-        ("landing", 40_000),
-        ("warehouse", 0),
+        pytest.param("landing", 40_000, marks=soak),
+        pytest.param("warehouse", 0, marks=soak),
         ("warehouse", 300_000),
-        ("snapshot", 0),
+        pytest.param("snapshot", 0, marks=soak),
         ("snapshot", 3_000_000),
         ("report", 0),
-        ("report", 10_000),
+        pytest.param("report", 10_000, marks=soak),
         ("dagster", 0),
-        ("dagster", 300_000),
+        pytest.param("dagster", 300_000, marks=soak),
     ],
 )
 def test_a_full_disk_is_named_and_the_next_run_goes_on(platform, undisturbed, place, bytes_left):
@@ -155,7 +156,14 @@ def test_a_full_disk_at_the_first_start_is_named_and_the_next_run_goes_on(platfo
         assert "tag_concurrency_limits" in (platform.home / "dagster" / "dagster.yaml").read_text()
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "landing",
+        "warehouse",
+        *(pytest.param(place, marks=soak) for place in ("snapshot", "report", "dagster")),
+    ],
+)
 def test_a_read_only_folder_is_named_and_the_next_run_goes_on(platform, undisturbed, place):
     folder = platform.folder / PLACES[place]
     with mounted(folder, "--bind", str(folder)):
@@ -186,16 +194,16 @@ def without_privileges(platform, *arguments):
     ("path", "mode"),
     [
         ("data/author.key", 0o600),
-        ("data/landing/shop/.lock", 0o600),
+        pytest.param("data/landing/shop/.lock", 0o600, marks=soak),
         ("data/landing/ledger.sqlite", 0o600),
-        ("data/landing/shop", 0o755),
+        pytest.param("data/landing/shop", 0o755, marks=soak),
         ("store/warehouse.duckdb", 0o600),
-        ("store/warehouse.duckdb.lock", 0o600),
-        ("data/published", 0o755),
-        ("data/report", 0o755),
-        ("data/dagster", 0o700),
+        pytest.param("store/warehouse.duckdb.lock", 0o600, marks=soak),
+        pytest.param("data/published", 0o755, marks=soak),
+        pytest.param("data/report", 0o755, marks=soak),
+        pytest.param("data/dagster", 0o700, marks=soak),
         ("incoming/b.csv", 0o600),
-        ("incoming", 0o700),
+        pytest.param("incoming", 0o700, marks=soak),
     ],
 )
 def test_what_belongs_to_another_user_is_named_and_the_next_run_goes_on(
@@ -225,8 +233,17 @@ def test_a_program_that_holds_the_warehouse_open_is_waited_for(platform, undistu
     assert platform.digest() == undisturbed[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("seconds", [0, 1, 2.5])
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (signal.SIGINT, 1),
+        (signal.SIGTERM, 2.5),
+        pytest.param(signal.SIGINT, 0, marks=soak),
+        pytest.param(signal.SIGINT, 2.5, marks=soak),
+        pytest.param(signal.SIGTERM, 0, marks=soak),
+        pytest.param(signal.SIGTERM, 1, marks=soak),
+    ],
+)
 def test_a_run_that_is_told_to_stop_says_so_and_the_next_one_goes_on(
     platform, undisturbed, number, seconds
 ):
@@ -265,7 +282,10 @@ def test_the_time_zone_of_the_machine_changes_nothing(platform, undisturbed):
     assert platform.digest() == undisturbed[1]
 
 
-@pytest.mark.parametrize("days_off", [-30, -1, 1, 366])
+@pytest.mark.parametrize(
+    "days_off",
+    [-1, 366, pytest.param(-30, marks=soak), pytest.param(1, marks=soak)],
+)
 def test_a_clock_that_was_wrong_for_one_run_changes_nothing(platform, undisturbed, days_off):
     """A run under a wrong clock reads the second delivery; then the clock is right again."""
     before = platform.digest()
