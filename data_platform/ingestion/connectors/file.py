@@ -42,6 +42,7 @@ FORMAT_OF_SUFFIX = {
 }
 COMPRESSIONS = {".gz", ".zst"}
 HIDDEN = (".", "~$")  # Excel writes ~$name.xlsx beside a workbook that is open
+RESCUED = "lost+found"  # at the top of a disk; root's alone
 WILDCARDS = set("*?[")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -97,7 +98,7 @@ class FileConnector:
 
         Raises:
             PermanentSourceError: the path names no file and no folder.
-            TransientSourceError: the folder cannot be listed.
+            TransientSourceError: the folder, or one in it, cannot be listed.
         """
         path = Path(self.feed.path).expanduser()
         pattern = self.base / path
@@ -110,15 +111,11 @@ class FileConnector:
             )
             raise PermanentSourceError(message)
         if not os.access(folder, os.R_OK | os.X_OK if folder.is_dir() else os.R_OK):
-            message = (
-                f"feed {self.feed.name}: {folder} may not be read by this user; give it the right"
-                f" (chmod u+rX {folder}), or run the platform as its owner"
-            )
-            raise TransientSourceError(message)
+            raise self._no_right_to(folder)
         if folder != pattern:
             paths = list(folder.glob(str(pattern.relative_to(folder))))
         elif folder.is_dir():
-            paths = [p for p in folder.rglob("*") if self.feed.format or format_of(p)]
+            paths = [p for p in self._below(folder) if self.feed.format or format_of(p)]
         else:
             paths = [folder]
         found = []
@@ -128,6 +125,23 @@ class FileConnector:
                 with suppress(FileNotFoundError):  # moved away since it was listed
                     found.append(source_file(path))
         return sorted(found, key=lambda file: (file.modified_at, str(file.path)))
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        """Yield every file below `folder`; `Path.rglob` would pass over a folder without right."""
+
+        def refuse(error: OSError) -> None:
+            raise self._no_right_to(Path(error.filename)) from error
+
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = [f for f in folders if not f.startswith(HIDDEN) and f != RESCUED]
+            yield from (Path(parent, name) for name in names)
+
+    def _no_right_to(self, folder: Path) -> TransientSourceError:
+        message = (
+            f"feed {self.feed.name}: {folder} may not be read by this user; give it the right"
+            f" (chmod u+rX {folder}), or run the platform as its owner"
+        )
+        return TransientSourceError(message)
 
     def read(self, file: SourceFile) -> Iterator[Page]:
         """Yield the records of `file` in order, in pages that fit into memory.

@@ -3,15 +3,17 @@
 import gzip
 import json
 import os
+import tempfile
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_platform.errors import PermanentSourceError
+from data_platform.errors import PermanentSourceError, TransientSourceError
 from data_platform.ingestion.connectors.delimited import BLOCK_CHARACTERS as BLOCK_BYTES
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.connectors.pages import BrokenRecord
@@ -356,6 +358,34 @@ def test_a_bracket_in_the_path_of_the_project_is_no_wildcard(home, path):
     (base / "in").mkdir(parents=True)
     (base / "in" / "a.csv").write_text("x")
     assert names(FileConnector(file_feed(path=path), base)) == ["a.csv"]
+
+
+def test_a_folder_inside_that_may_not_be_read_is_named_and_not_passed_over():
+    """Its files would look withdrawn, and new ones in it would never be seen."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        closed = Path(name) / "in" / "closed"
+        closed.mkdir(parents=True)
+        (closed / "a.csv").write_text("x")
+        Path(name).chmod(0o755)
+        for private in (".hidden", "lost+found"):
+            (closed.parent / private).mkdir(mode=0o700)
+        closed.chmod(0o700)
+        connector = FileConnector(file_feed(path="in"), Path(name))
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)  # rights do not stop root
+        else:
+            closed.chmod(0)
+        try:
+            with pytest.raises(TransientSourceError, match=f"{closed} may not be read"):
+                connector.files()
+            os.seteuid(user)
+            closed.chmod(0o755)
+            os.seteuid(65_534 if user == 0 else user)
+            assert connector.files()
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
 
 
 def test_a_missing_folder_is_named_with_the_configured_path(home):
