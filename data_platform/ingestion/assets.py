@@ -5,6 +5,9 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # not public
+    AssetCheckEvaluationTargetMaterializationData,
+)
 
 from data_platform.errors import BusyError, DataPlatformError, TransientSourceError
 from data_platform.ingestion.feeds import Feeds
@@ -77,7 +80,9 @@ def _feed_asset(
             ),
         ],
     )
-    def collect_feed(context: dg.AssetExecutionContext) -> Iterator[StageEvent]:
+    def collect_feed(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[StageEvent | dg.AssetCheckEvaluation]:
         try:
             collection = feeds.collect(feed.name)
         except DataPlatformError as error:
@@ -107,16 +112,18 @@ def _feed_asset(
         for number, reason in enumerate(collection.errors, start=1):
             context.log.error(f"refused ({number} of {len(collection.errors)}): {reason}")
         shown = {f"refused_{n}": e for n, e in enumerate(collection.errors[:MAX_REFUSED_SHOWN], 1)}
-        yield dg.AssetCheckResult(
+        every_delivery_was_read = dg.AssetCheckResult(
             passed=not collection.errors,
             check_name=EVERY_DELIVERY_WAS_READ,
             asset_key=key,
             metadata={"refused_deliveries": len(collection.errors), **shown},
         )
+        if collection.new_errors and not collection.delivery_count:
+            yield _of_latest_materialization(context.instance, every_delivery_was_read)
+            raise dg.Failure("\n".join(collection.new_errors), allow_retries=False)
+        yield every_delivery_was_read
         yield _columns_check(feeds, feed.name)
         yield from (event(day) for day in sorted(landed.keys() - requested))
-        if collection.new_errors and not collection.delivery_count:
-            raise dg.Failure("\n".join(collection.new_errors), allow_retries=False)
         if len(requested) == 1:
             (day,) = requested
             yield dg.MaterializeResult(
@@ -128,6 +135,33 @@ def _feed_asset(
         yield from (event(day) for day in sorted(requested))
 
     return collect_feed
+
+
+def _of_latest_materialization(
+    instance: dg.DagsterInstance, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
+    """Return a check's result as one about the latest materialization of its asset.
+
+    The UI shows a check as not evaluated if the latest materialization is of another run, and a
+    run that fails has none.
+    """
+    assert result.asset_key is not None
+    assert result.check_name is not None
+    latest = instance.fetch_materializations(result.asset_key, limit=1).records
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        target_materialization_data=AssetCheckEvaluationTargetMaterializationData(
+            storage_id=latest[0].storage_id,
+            run_id=latest[0].event_log_entry.run_id,
+            timestamp=latest[0].timestamp,
+        )
+        if latest
+        else None,
+    )
 
 
 def _columns_check(feeds: Feeds, name: str) -> dg.AssetCheckResult:
