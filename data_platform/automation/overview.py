@@ -50,11 +50,11 @@ WITHOUT_KEYS = """
 
 def read_digests(warehouse: Warehouse) -> dict[str, str]:
     """Return a content digest for each table whose content follows from the deliveries."""
-    scores = [c.name for c in SENTIMENT_SCORES.columns if not c.is_volatile]
+    scores = [c for c in SENTIMENT_SCORES.columns if not c.is_volatile]
     with warehouse.transaction() as transaction:
         digests = {}
         for table in CONTENT_TABLES:
-            columns = [column.name for column in table.columns if not column.is_volatile]
+            columns = [column for column in table.columns if not column.is_volatile]
             has_author = "author_id" in table.column_names
             relation = WITHOUT_KEYS.format(table=table.name) if has_author else table.name
             digests[table.name] = transaction.digest_of(relation, columns, "TRUE", [])[1]

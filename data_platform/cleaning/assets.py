@@ -6,7 +6,7 @@ import dagster as dg
 
 from data_platform.cleaning.refresh import CLEANING_VERSION, INPUTS, Cleaning
 from data_platform.partitions import backfill_policy
-from data_platform.schemas import CLEANED_FEEDBACK
+from data_platform.schemas import CLEANED_FEEDBACK, RAW_FEEDBACK
 from data_platform.settings import AlertOptions
 from data_platform.storage.resources import (
     StageEvent,
@@ -74,7 +74,8 @@ def cleaning_assets(
             context,
             warehouse.warehouse,
             [CLEANED_FEEDBACK],
-            lambda day: cleaning.refresh_day(warehouse.warehouse, day),
+            lambda days: cleaning.refresh_days(warehouse.warehouse, days),
+            lambda days: warehouse.warehouse.row_counts(RAW_FEEDBACK, days),
             {CLEANED_FEEDBACK.name: FURTHER_RULES},
             judge,
         )

@@ -11,7 +11,7 @@ _FOLDED = r"[\p{P}\p{Z}\s$+<=>^`|~]+"
 _LINK_COPIES = f"""
     WITH worded AS (
         SELECT
-            row_number_, feedback_id, author_id, posted_at,
+            row_number_, feedback_id, author_id, posted_at, CAST(posted_at AS DATE) AS day,
             regexp_replace(
                 trim(regexp_replace(lower(body_clean), '{_FOLDED}', ' ', 'g')), '^(rt( |$))+', ''
             ) AS words
@@ -19,7 +19,7 @@ _LINK_COPIES = f"""
     ),
     grouped AS (
         SELECT
-            row_number_, feedback_id, posted_at, words,
+            row_number_, feedback_id, posted_at, day, words,
             CASE WHEN length(words) < $min_campaign_chars THEN author_id END AS author_if_short,
             words <> '' AND (length(words) >= $min_campaign_chars OR author_id IS NOT NULL)
                 AS can_be_copy
@@ -29,7 +29,7 @@ _LINK_COPIES = f"""
         SELECT
             row_number_, feedback_id, can_be_copy,
             first_value(feedback_id) OVER (
-                PARTITION BY words, author_if_short, can_be_copy
+                PARTITION BY day, words, author_if_short, can_be_copy
                 ORDER BY posted_at NULLS LAST, feedback_id
             ) AS original_id
         FROM grouped
@@ -41,7 +41,7 @@ _LINK_COPIES = f"""
 
 
 def link_copies(posts: pa.Table, min_campaign_chars: int = 40) -> pa.Array:
-    """Say for each post of a day which other post it copies.
+    """Say for each post which other post of its day (UTC) it copies.
 
     Two posts have the same words if they differ only in case, punctuation, white space and a
     leading "RT". The same words are a copy when the same author repeats them, at any length, or

@@ -23,9 +23,9 @@ def clean_posts(
     """Return one row of cleaned_feedback for each row of `raw`, in the same order.
 
     Args:
-        raw: the current version of each post of one day: feedback_id, feed, content_hash,
+        raw: the current version of each post of whole days: feedback_id, feed, content_hash,
             author_id, posted_at, title, body, language_hint; other columns are
-            ignored. All of a day at once: copies are looked for among these rows.
+            ignored. All of a day at once: copies are looked for among the rows of a day.
         default_languages: feed name to ISO 639-1, for texts whose language nothing else tells.
         min_campaign_chars: see `duplicates.link_copies`.
 

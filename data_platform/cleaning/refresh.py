@@ -1,7 +1,7 @@
-"""Makes cleaned_feedback of a day from raw_feedback: reads the current versions, cleans them, replaces the day."""
+"""Makes cleaned_feedback of days from raw_feedback: reads the current versions, cleans them, replaces the days."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 from data_platform.cleaning.posts import clean_posts
 from data_platform.schemas import CLEANED_FEEDBACK, RAW_FEEDBACK
 from data_platform.settings import FileFeed
-from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, day_filter
+from data_platform.storage.days import DaySpan
+from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, days_filter
 
 INPUTS = (RAW_FEEDBACK.name,)
 # Raised when the same raw rows give other cleaned rows, so that every day counts as stale.
@@ -29,7 +30,7 @@ COLUMNS_READ = (
 
 @dataclass(frozen=True)
 class Cleaning:
-    """How a day is cleaned.
+    """How days are cleaned.
 
     Args:
         feeds: the configured feeds, for the languages they declare.
@@ -48,41 +49,44 @@ class Cleaning:
         options = f"{CLEANING_VERSION}|{self.copy_min_characters}|{sorted(self.default_languages.items())}"
         return {"cleaning": sha256(options.encode()).hexdigest()[:16]}
 
-    def refresh_day(self, warehouse: Warehouse, day: date) -> list[DayWrite]:
-        """Make cleaned_feedback of `day` equal to its cleaned current posts."""
-        return warehouse.refresh_day(
-            day,
+    def refresh_days(self, warehouse: Warehouse, days: DaySpan) -> list[DayWrite]:
+        """Make cleaned_feedback of `days` equal to their cleaned current posts."""
+        return warehouse.refresh_days(
+            days,
             inputs=INPUTS,
-            read=lambda transaction: self._current(transaction, day),
+            read=lambda transaction: self._current(transaction, days),
             compute=lambda raw: clean_posts(
                 raw,
                 default_languages=self.default_languages,
                 min_campaign_chars=self.copy_min_characters,
             ),
-            write=lambda transaction, cleaned, digests: [
-                self._write(transaction, day, cleaned, digests)
-            ],
+            write=lambda transaction, cleaned, digests: self._write(
+                transaction, days, cleaned, digests
+            ),
         )
 
-    def _current(self, transaction: Transaction, day: date) -> pa.Table:
-        where, parameters = day_filter(RAW_FEEDBACK, day)
+    def _current(self, transaction: Transaction, days: DaySpan) -> pa.Table:
+        where, parameters = days_filter(RAW_FEEDBACK, days)
         return transaction.arrow(
             f"SELECT {', '.join(COLUMNS_READ)} FROM raw_feedback"
-            f" WHERE {where} AND is_current AND NOT is_deleted ORDER BY feedback_id",
+            f" WHERE {where} AND is_current AND NOT is_deleted",
             parameters,
         )
 
     def _write(
-        self, transaction: Transaction, day: date, cleaned: pa.Table, digests: Mapping[str, str]
-    ) -> DayWrite:
-        counts = transaction.replace_day(CLEANED_FEEDBACK, day, cleaned)
-        where, parameters = day_filter(RAW_FEEDBACK, day, "r.")
-        cleaned_where, _ = day_filter(CLEANED_FEEDBACK, day, "c.")
-        every_post = transaction.require(
+        self,
+        transaction: Transaction,
+        days: DaySpan,
+        cleaned: pa.Table,
+        digests: Mapping[date, Mapping[str, str]],
+    ) -> list[DayWrite]:
+        counts = transaction.merge_days(CLEANED_FEEDBACK, days, cleaned)
+        where, parameters = days_filter(RAW_FEEDBACK, days, "r.")
+        cleaned_where, _ = days_filter(CLEANED_FEEDBACK, days, "c.")
+        transaction.require(
             "every_current_post_is_cleaned",
-            "cleaned_feedback holds exactly the current posts of raw_feedback that are not deleted.",
             CLEANED_FEEDBACK,
-            day,
+            days,
             f"""
             SELECT coalesce(r.feedback_id, c.feedback_id) FROM
                 (SELECT feedback_id, content_hash FROM raw_feedback r
@@ -93,14 +97,20 @@ class Cleaning:
             """,
             [*parameters, *parameters],
         )
-        write = transaction.seal_day(CLEANED_FEEDBACK, day, counts, {**digests, **self.made_from()})
-        row = transaction.connection.execute(
-            "SELECT count(duplicate_of), count(*) FILTER (language = 'und'),"
-            " count(*) FILTER (was_repaired) FROM cleaned_feedback c"
-            f" WHERE {cleaned_where}",
+        made_from = {day: {**digests[day], **self.made_from()} for day in days}
+        rows = transaction.connection.execute(
+            f"SELECT {CLEANED_FEEDBACK.day_expression('c.')} AS day, count(duplicate_of),"
+            " count(*) FILTER (language = 'und'), count(*) FILTER (was_repaired)"
+            f" FROM cleaned_feedback c WHERE {cleaned_where} GROUP BY day",
             parameters,
-        ).fetchone()
-        duplicates, unknown, repaired = row or (0, 0, 0)
-        return replace(write, rules=(*write.rules, every_post)).with_numbers(
-            duplicates=duplicates, unknown_language=unknown, repaired=repaired
-        )
+        ).fetchall()
+        numbers = {day: counted for day, *counted in rows}
+        writes = []
+        for write in transaction.seal_days(CLEANED_FEEDBACK, days, counts, made_from):
+            duplicates, unknown, repaired = numbers.get(write.day, (0, 0, 0))
+            writes.append(
+                write.with_numbers(
+                    duplicates=duplicates, unknown_language=unknown, repaired=repaired
+                )
+            )
+        return writes

@@ -11,10 +11,11 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # n
 
 from data_platform.errors import BusyError, DataPlatformError, TransientSourceError
 from data_platform.ingestion.feeds import Feeds
-from data_platform.ingestion.raw import load_day, load_quarantine
+from data_platform.ingestion.raw import load_days, load_quarantine
 from data_platform.partitions import backfill_policy
 from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK
 from data_platform.settings import FileFeed
+from data_platform.storage.days import DaySpan
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
@@ -202,11 +203,13 @@ def _raw_feedback(feeds: Feeds, partitions: dg.PartitionsDefinition[str]) -> dg.
     def raw_feedback(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[StageEvent]:
-        def refresh(day: date) -> list[DayWrite]:
+        def refresh(days: DaySpan) -> list[DayWrite]:
             with warehouse.warehouse.transaction() as transaction:
-                return load_day(transaction, feeds.landing, feeds.names, day)
+                return load_days(transaction, feeds.landing, feeds.names, days)
 
-        yield from refresh_partitions(context, warehouse.warehouse, [RAW_FEEDBACK], refresh)
+        yield from refresh_partitions(
+            context, warehouse.warehouse, [RAW_FEEDBACK], refresh, feeds.landed_counts
+        )
 
     return raw_feedback
 

@@ -18,7 +18,7 @@ from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.ledger import FeedLedger, Gap, Ledger
 from data_platform.ingestion.replay import Replay, replay_quarantine
 from data_platform.settings import Settings
-from data_platform.storage.days import utc_today
+from data_platform.storage.days import DaySpan, utc_today
 from data_platform.storage.landing import LandingZone
 from data_platform.storage.refusals import explained
 
@@ -107,6 +107,13 @@ class Feeds:
     def version(self, name: str, day: date) -> str:
         """Return the data version of one day of a feed: it follows the day's segments."""
         return segments_digest([s.path for s in self.landing.segments([name], day)])
+
+    def landed_counts(self, days: DaySpan) -> dict[date, int]:
+        """Return the records that are landed for each of `days`, as the footers say."""
+        return {
+            day: sum(map(self.landing.row_count, self.landing.segments(self.names, day)))
+            for day in days
+        }
 
     def landed_days(self) -> dict[date, list[str]]:
         """Return the open days that have segments, with the paths of these segments."""

@@ -1,6 +1,6 @@
 """Loading landed posts into raw_feedback: versions, merges and tombstones of each post, in any order of arrival."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -12,9 +12,15 @@ from data_platform.schemas import (
     QUARANTINED_FEEDBACK,
     RAW_FEEDBACK,
 )
-from data_platform.storage.days import day_bounds
+from data_platform.storage.days import DaySpan
 from data_platform.storage.landing import LandingZone, Segment
-from data_platform.storage.warehouse import DayWrite, MergeCounts, RuleResult, Transaction
+from data_platform.storage.warehouse import (
+    DayWrite,
+    MergeCounts,
+    RuleResult,
+    Transaction,
+    days_filter,
+)
 
 VERSION_FIELDS = {
     "feedback_id",
@@ -43,49 +49,53 @@ PERSONAL_FIELDS = (
 )
 
 
-def load_day(
-    transaction: Transaction, landing: LandingZone, feeds: Sequence[str], day: date
+def load_days(
+    transaction: Transaction, landing: LandingZone, feeds: Sequence[str], days: DaySpan
 ) -> list[DayWrite]:
-    """Load the segments of `day` that are not loaded yet, in the caller's transaction.
+    """Load the segments of `days` that are not loaded yet, in the caller's transaction.
 
     Posts of other days change too when a post's `posted_at` was corrected: the old row goes in
-    the same transaction, and both days are returned.
+    the same transaction, and those days are returned as well.
 
     Returns:
-        A write for `day`, first, then one for each other day that changed.
+        A write for each of `days`, first, then one for each other day that changed.
     """
     connection = transaction.connection
-    present = {segment.path: segment for segment in landing.segments(feeds, day)}
-    loaded = {
-        str(path)
-        for (path,) in connection.execute(
-            f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE day = ? AND list_contains(?, feed)",
-            [day, list(feeds)],
-        ).fetchall()
-    }
-    touched = {day}
+    present = {segment.path: segment for day in days for segment in landing.segments(feeds, day)}
+    loaded: dict[date, set[str]] = {day: set() for day in days}
+    for day, path in connection.execute(
+        f"SELECT day, segment FROM {LOADED_SEGMENTS.name}"
+        " WHERE day BETWEEN ? AND ? AND list_contains(?, feed)",
+        [days.first, days.last, list(feeds)],
+    ).fetchall():
+        loaded[day].add(path)
+    touched = set(days)
     elsewhere: list[Segment] = []
-    if loaded - set(present):
-        # A delivery was read again under another mapping: the day is loaded anew from what is there.
-        touched |= _forget_day(transaction, day, feeds)
-        elsewhere = _segments_elsewhere(transaction, landing, day)
-        loaded = set()
-    fresh = [present[path] for path in sorted(set(present) - loaded)]
+    # A delivery was read again under another mapping: the day is loaded anew from what is there.
+    replaced = [day for day, paths in loaded.items() if paths - present.keys()]
+    if replaced:
+        touched |= _forget_days(transaction, replaced, feeds)
+        elsewhere = _segments_elsewhere(transaction, landing, replaced)
+        loaded |= {day: set() for day in replaced}
+    known_paths = set().union(*loaded.values())
+    fresh = [present[path] for path in sorted(present.keys() - known_paths)]
     columns = ", ".join(
         c.name
         for c in RAW_FEEDBACK.columns
         if c.name not in ("stated_posted_at", "version_at", "is_current")
     )
     arrived = (
-        f"SELECT {columns}, posted_at AS stated_posted_at,"
-        f" {_observed_json('posted_at')} AS observed, row_number() OVER () AS arrival FROM landed"
+        f"SELECT {columns}, posted_at AS stated_posted_at, row_number() OVER () + ? AS arrival"
+        " FROM landed"
     )
     connection.register("landed", _reader(landing, fresh))
-    connection.execute(f"CREATE TEMP TABLE arrived AS {arrived}")
+    connection.execute(f"CREATE TEMP TABLE arrived AS {arrived}", [0])
     if elsewhere:
+        fresh_count = transaction.count("SELECT count(*) FROM arrived")
         connection.register("landed", _reader(landing, elsewhere))
         connection.execute(
-            f"INSERT INTO arrived {arrived} WHERE feedback_id IN (SELECT feedback_id FROM forgotten)"
+            f"INSERT INTO arrived {arrived} WHERE feedback_id IN (SELECT feedback_id FROM forgotten)",
+            [fresh_count],
         )
     # Two steps: the days from two narrow columns first, then all columns of those days only.
     known_days = [
@@ -95,35 +105,34 @@ def load_day(
             " WHERE feedback_id IN (SELECT feedback_id FROM arrived)"
         ).fetchall()
     ]
-    window, bounds = _window(known_days or [day])
+    window, bounds = days_filter(RAW_FEEDBACK, DaySpan.around(known_days or days))
     connection.execute(
         f"CREATE TEMP TABLE known AS SELECT {columns}, stated_posted_at,"
-        f" {_observed_json('stated_posted_at')} AS observed, 0 AS arrival"
-        f" FROM {RAW_FEEDBACK.name} WHERE {window}"
+        f" -row_number() OVER () AS arrival FROM {RAW_FEEDBACK.name} WHERE {window}"
         " AND feedback_id IN (SELECT feedback_id FROM arrived)",
         bounds,
     )
     connection.execute(_resolve_sql())
-    fates = _record_fates(transaction, fresh, day)
+    fates = _record_fates(transaction, fresh, days)
     touched |= set(known_days) | {
         found
         for (found,) in connection.execute(
             f"SELECT DISTINCT {RAW_FEEDBACK.day_expression()} FROM resolved"
         ).fetchall()
     }
-    window, bounds = _window(touched, "t.")
-    counts = transaction.merge(
+    counts = transaction.merge_days(
         RAW_FEEDBACK,
+        DaySpan.around(touched),
         "resolved",
         delete_where="t.feedback_id IN (SELECT feedback_id FROM arrived)",
-        within=window,
-        parameters=bounds,
-        day=day,
     )
-    write = transaction.seal_day(RAW_FEEDBACK, day, counts, {}).with_numbers(**fates)
-    nothing = MergeCounts(0, 0, 0, 0)
-    others = sorted(touched - {day})
-    return [write, *(transaction.seal_day(RAW_FEEDBACK, d, nothing, {}) for d in others)]
+    writes = [
+        write.with_numbers(**fates[write.day])
+        for write in transaction.seal_days(RAW_FEEDBACK, days, counts, {})
+    ]
+    for day in sorted(touched - set(days)):
+        writes += transaction.seal_days(RAW_FEEDBACK, DaySpan.of(day), counts, {})
+    return writes
 
 
 def _reader(landing: LandingZone, segments: Sequence[Segment]) -> pa.RecordBatchReader:
@@ -160,9 +169,9 @@ def load_quarantine(
     return counts, transaction.audit_all(QUARANTINED_FEEDBACK)
 
 
-def _observed_json(stated_posted_at: str) -> str:
-    """SQL for the canonical JSON of a record; `stated_posted_at`: the column with its own date."""
-    columns = {name: name for name in OBSERVED_FIELDS} | {"posted_at": stated_posted_at}
+def _observed_json() -> str:
+    """SQL for the canonical JSON of what a record says beside its version."""
+    columns = {name: name for name in OBSERVED_FIELDS} | {"posted_at": "stated_posted_at"}
     fields = ", ".join(f"'{name}': {column}" for name, column in columns.items())
     return f"to_json({{{fields}}})::VARCHAR"
 
@@ -189,18 +198,21 @@ def _resolve_sql() -> str:
     }
     selected = ", ".join(f"{emptied[n]} AS {n}" if n in emptied else n for n in landed)
     return f"""
-    CREATE TEMP TABLE candidates AS SELECT row_number() OVER () AS candidate, *
-    FROM (SELECT * FROM known UNION ALL BY NAME SELECT * FROM arrived);
-    -- Narrow columns first: sorting whole rows cost ten times as much.
+    CREATE TEMP VIEW candidates AS FROM known UNION ALL BY NAME FROM arrived;
+    -- Most records are the only one of their post: they need no comparing.
+    CREATE TEMP TABLE disputed AS SELECT feedback_id FROM candidates
+    GROUP BY feedback_id HAVING count(*) > 1;
+    CREATE TEMP TABLE told AS
+    SELECT arrival, feedback_id, content_hash, is_deleted, edited_at, observed_at,
+        stated_posted_at, collected_at, segment, {_observed_json()} AS observed
+    FROM candidates WHERE feedback_id IN (SELECT feedback_id FROM disputed);
     CREATE TEMP TABLE judged AS
     WITH versions AS (
-        SELECT candidate, feedback_id, content_hash, is_deleted, edited_at, observed_at,
-            stated_posted_at
-        FROM candidates
+        SELECT * FROM told
         QUALIFY row_number() OVER (PARTITION BY feedback_id, content_hash
             ORDER BY observed_at DESC, observed, collected_at, segment) = 1
     )
-    SELECT candidate, bool_or(is_deleted) OVER (PARTITION BY feedback_id) AS is_gone,
+    SELECT arrival, bool_or(is_deleted) OVER (PARTITION BY feedback_id) AS is_gone,
         row_number() OVER newest_first = 1 AS is_current,
         first_value(stated_posted_at) OVER newest_first AS post_posted_at
     FROM versions
@@ -209,31 +221,37 @@ def _resolve_sql() -> str:
     CREATE TEMP TABLE resolved AS
     SELECT {selected}, post_posted_at AS posted_at,
         coalesce(edited_at, observed_at) AS version_at, is_current
-    FROM candidates JOIN judged USING (candidate) WHERE is_current OR NOT is_gone
+    FROM (
+        SELECT *, is_deleted AS is_gone, TRUE AS is_current, stated_posted_at AS post_posted_at
+        FROM candidates WHERE feedback_id NOT IN (SELECT feedback_id FROM disputed)
+        UNION ALL BY NAME
+        SELECT * FROM candidates JOIN judged USING (arrival)
+    ) WHERE is_current OR NOT is_gone
     """
 
 
-def _window(days: Iterable[date], alias: str = "") -> tuple[str, list[object]]:
-    """Return SQL and parameters that bound `posted_at` to the span of `days`."""
-    ordered = sorted(days)
-    start, end = day_bounds(ordered[0])[0], day_bounds(ordered[-1])[1]
-    return f"{alias}posted_at >= ? AND {alias}posted_at < ?", [start, end]
-
-
 def _record_fates(
-    transaction: Transaction, segments: Sequence[Segment], day: date
-) -> dict[str, int]:
-    """Say of each arrived record whether it became a row, was merged, or said nothing new."""
+    transaction: Transaction, segments: Sequence[Segment], days: DaySpan
+) -> dict[date, dict[str, int]]:
+    """Say of each arrived record whether it became a row, was merged, or said nothing new.
+
+    Returns:
+        By day: records read, inserted, merged and unchanged.
+    """
     transaction.connection.execute(
         """
         CREATE TEMP TABLE fates AS
+        SELECT segment, 'inserted' AS fate FROM arrived
+        WHERE feedback_id NOT IN (SELECT feedback_id FROM disputed)
+        UNION ALL
         SELECT a.segment, CASE
             WHEN r.feedback_id IS NULL THEN 'unchanged'  -- the post is deleted, and stays so
             WHEN k.feedback_id IS NULL AND a.arrival = min(a.arrival) OVER same THEN 'inserted'
             WHEN a.observed = coalesce(k.observed, first_value(a.observed) OVER (
                 PARTITION BY a.feedback_id, a.content_hash ORDER BY a.arrival)) THEN 'unchanged'
             ELSE 'merged' END AS fate
-        FROM arrived a LEFT JOIN known k USING (feedback_id, content_hash)
+        FROM (FROM told WHERE arrival > 0) a
+        LEFT JOIN (FROM told WHERE arrival < 0) k USING (feedback_id, content_hash)
         LEFT JOIN resolved r USING (feedback_id, content_hash)
         WINDOW same AS (PARTITION BY a.feedback_id, a.content_hash)
         """
@@ -241,32 +259,40 @@ def _record_fates(
     transaction.connection.register(
         "fresh",
         pa.table(
-            {"segment": [s.path for s in segments], "feed": [s.feed for s in segments]},
-            schema=pa.schema([("segment", pa.string()), ("feed", pa.string())]),
+            {
+                "segment": [s.path for s in segments],
+                "feed": [s.feed for s in segments],
+                "day": [s.day for s in segments],
+            },
+            schema=pa.schema(
+                [("segment", pa.string()), ("feed", pa.string()), ("day", pa.date32())]
+            ),
         ),
     )
     rows = transaction.connection.execute(
         f"""
         INSERT INTO {LOADED_SEGMENTS.name}
-        SELECT segment, feed, CAST(? AS DATE), count(fate), count(*) FILTER (fate = 'inserted'),
+        SELECT segment, feed, day, count(fate), count(*) FILTER (fate = 'inserted'),
             count(*) FILTER (fate = 'merged'), count(*) FILTER (fate = 'unchanged'), ?
-        FROM fresh LEFT JOIN fates USING (segment) GROUP BY segment, feed
-        RETURNING row_count, inserted_count, merged_count, unchanged_count
+        FROM fresh LEFT JOIN fates USING (segment) GROUP BY segment, feed, day
+        RETURNING day, row_count, inserted_count, merged_count, unchanged_count
         """,
-        [day, datetime.now(UTC)],
+        [datetime.now(UTC)],
     ).fetchall()
-    read, inserted, merged, unchanged = (
-        (sum(column) for column in zip(*rows, strict=True)) if rows else (0, 0, 0, 0)
-    )
-    return {"read": read, "inserted": inserted, "merged": merged, "unchanged": unchanged}
+    names = ("read", "inserted", "merged", "unchanged")
+    fates = {day: dict.fromkeys(names, 0) for day in days}
+    for day, *counts in rows:
+        for name, count in zip(names, counts, strict=True):
+            fates[day][name] += count
+    return fates
 
 
-def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> set[date]:
-    """Remove what the segments of `day` brought, and the note of their loading; return its days.
+def _forget_days(transaction: Transaction, days: Sequence[date], feeds: Sequence[str]) -> set[date]:
+    """Remove what the segments of `days` brought, and the note of their loading; return its days.
 
     Leaves the posts that lost a row in the temporary table `forgotten`.
     """
-    folders = [f"{feed}/{day.isoformat()}/" for feed in feeds]
+    folders = [f"{feed}/{day.isoformat()}/" for feed in feeds for day in days]
     brought = "list_contains(?, regexp_extract(segment, '^.*/'))"
     transaction.connection.execute(
         f"CREATE TEMP TABLE forgotten AS SELECT DISTINCT feedback_id FROM {RAW_FEEDBACK.name}"
@@ -279,20 +305,24 @@ def _forget_day(transaction: Transaction, day: date, feeds: Sequence[str]) -> se
         [folders],
     ).fetchall()
     transaction.connection.execute(
-        f"DELETE FROM {LOADED_SEGMENTS.name} WHERE day = ? AND list_contains(?, feed)",
-        [day, list(feeds)],
+        f"DELETE FROM {LOADED_SEGMENTS.name} WHERE list_contains(?, day) AND list_contains(?, feed)",
+        [list(days), list(feeds)],
     )
     return {found for (found,) in removed}
 
 
-def _segments_elsewhere(transaction: Transaction, landing: LandingZone, day: date) -> list[Segment]:
+def _segments_elsewhere(
+    transaction: Transaction, landing: LandingZone, days: Sequence[date]
+) -> list[Segment]:
     """Return segments of other days that may say something of the forgotten posts.
 
     A post that was seen by two feeds of a source, or re-dated, stands in several day folders, of
     which one row told the latest. Without it the others hold again.
     """
     paths = transaction.connection.execute(
-        f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE day <> ? ORDER BY segment", [day]
+        f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE NOT list_contains(?, day)"
+        " ORDER BY segment",
+        [list(days)],
     ).fetchall()
     ids = transaction.arrow("SELECT feedback_id FROM forgotten")["feedback_id"].combine_chunks()
     if not len(ids):

@@ -12,7 +12,8 @@ from data_platform.partitions import backfill_policy
 from data_platform.reporting.marts import INPUTS, refresh_daily_sentiment
 from data_platform.reporting.report import write_report
 from data_platform.reporting.snapshot import PUBLISHED, publish
-from data_platform.schemas import DAILY_SENTIMENT
+from data_platform.schemas import CLEANED_FEEDBACK, DAILY_SENTIMENT
+from data_platform.storage.days import DaySpan
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
@@ -55,15 +56,16 @@ def reporting_assets(
     def daily_sentiment(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[StageEvent]:
-        def refresh(day: date) -> list[DayWrite]:
+        def refresh(days: DaySpan) -> list[DayWrite]:
             with warehouse.warehouse.transaction() as transaction:
-                return refresh_daily_sentiment(transaction, day)
+                return refresh_daily_sentiment(transaction, days)
 
         yield from refresh_partitions(
             context,
             warehouse.warehouse,
             [DAILY_SENTIMENT],
             refresh,
+            lambda days: warehouse.warehouse.row_counts(CLEANED_FEEDBACK, days),
             {DAILY_SENTIMENT.name: FURTHER_RULES},
             lambda writes: [_volume_check(warehouse.warehouse, writes, volume_ratio)],
         )

@@ -1,22 +1,21 @@
 """Adds up the posts and scores of a day for people who look at days."""
 
-from dataclasses import replace
-from datetime import date
-
 from data_platform.schemas import CLEANED_FEEDBACK, DAILY_SENTIMENT, SENTIMENT_SCORES
-from data_platform.storage.warehouse import DayWrite, Transaction, day_filter
+from data_platform.storage.days import DaySpan
+from data_platform.storage.warehouse import DayWrite, Transaction, days_filter
 
 INPUTS = (CLEANED_FEEDBACK.name, SENTIMENT_SCORES.name)
 
 
-def refresh_daily_sentiment(transaction: Transaction, day: date) -> list[DayWrite]:
-    """Make daily_sentiment of `day` equal to what its posts and their current scores add up to."""
-    made_from = transaction.digests(INPUTS, day)
-    where, parameters = day_filter(CLEANED_FEEDBACK, day, "c.")
+def refresh_daily_sentiment(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
+    """Make daily_sentiment of `days` equal to what their posts and current scores add up to."""
+    made_from = transaction.digests(INPUTS, days)
+    where, parameters = days_filter(CLEANED_FEEDBACK, days, "c.")
+    day = CLEANED_FEEDBACK.day_expression("c.")
     transaction.connection.execute(
         f"""
         CREATE TEMP TABLE day_sentiment AS
-        SELECT CAST(? AS DATE) AS date, c.feed, c.language, count(*) AS post_count,
+        SELECT {day} AS date, c.feed, c.language, count(*) AS post_count,
             count(c.duplicate_of) AS duplicate_count, count(s.feedback_id) AS scored_count,
             count(*) FILTER (s.label = 'negative') AS negative_count,
             count(*) FILTER (s.label = 'neutral') AS neutral_count,
@@ -29,29 +28,36 @@ def refresh_daily_sentiment(transaction: Transaction, day: date) -> list[DayWrit
         FROM cleaned_feedback c
         LEFT JOIN current_sentiment s ON s.feedback_id = c.feedback_id AND {where.replace("c.", "s.")}
         WHERE {where}
-        GROUP BY c.feed, c.language
+        GROUP BY {day}, c.feed, c.language
         """,
-        [day, *parameters, *parameters],
+        [*parameters, *parameters],
     )
-    every_post = transaction.require(
+    transaction.require(
         "every_post_is_counted_once",
-        "The posts of daily_sentiment are the posts of cleaned_feedback.",
         DAILY_SENTIMENT,
-        day,
-        "SELECT 'counted ' || counted || ', there are ' || there FROM ("
-        " SELECT (SELECT coalesce(sum(post_count), 0) FROM day_sentiment) AS counted,"
-        f" (SELECT count(*) FROM cleaned_feedback c WHERE {where}) AS there) WHERE counted <> there",
+        days,
+        f"""
+        SELECT 'counted ' || coalesce(counted, 0) || ', there are ' || coalesce(there, 0)
+        FROM (SELECT date, sum(post_count) AS counted FROM day_sentiment GROUP BY date)
+        FULL JOIN (SELECT {day} AS date, count(*) AS there FROM cleaned_feedback c
+            WHERE {where} GROUP BY date) USING (date)
+        WHERE counted IS DISTINCT FROM there
+        """,
         parameters,
     )
-    counts = transaction.replace_day(DAILY_SENTIMENT, day, "day_sentiment")
-    write = transaction.seal_day(DAILY_SENTIMENT, day, counts, made_from)
-    totals = transaction.connection.execute(
-        "SELECT coalesce(sum(post_count), 0), coalesce(sum(scored_count), 0),"
-        " coalesce(sum(negative_count), 0), coalesce(sum(positive_count), 0),"
-        " sum(mean_compound * scored_count) / nullif(sum(scored_count), 0) FROM day_sentiment"
-    ).fetchone()
-    posts, scored, negative, positive, mean = totals or (0, 0, 0, 0, None)
-    numbers = {"posts": posts, "scored": scored, "negative": negative, "positive": positive}
-    if mean is not None:
-        numbers["mean_compound"] = round(mean, 4)
-    return [replace(write, rules=(*write.rules, every_post)).with_numbers(**numbers)]
+    counts = transaction.merge_days(DAILY_SENTIMENT, days, "day_sentiment")
+    totals = transaction.arrow(
+        """
+        SELECT date, sum(post_count)::BIGINT AS posts, sum(scored_count)::BIGINT AS scored,
+            sum(negative_count)::BIGINT AS negative, sum(positive_count)::BIGINT AS positive,
+            round(sum(mean_compound * scored_count) / nullif(sum(scored_count), 0), 4)
+                AS mean_compound
+        FROM day_sentiment GROUP BY date
+        """
+    ).to_pylist()
+    numbers = {row.pop("date"): {n: v for n, v in row.items() if v is not None} for row in totals}
+    nothing = {"posts": 0, "scored": 0, "negative": 0, "positive": 0}
+    return [
+        write.with_numbers(**numbers.get(write.day, nothing))
+        for write in transaction.seal_days(DAILY_SENTIMENT, days, counts, made_from)
+    ]

@@ -139,7 +139,7 @@ def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
         )
         _copy(transaction, table, scope)
     for table in WHOLE:
-        columns = [c.name for c in table.published_columns]
+        columns = table.published_columns
         live, copy = (
             transaction.digest_of(relation, columns, "TRUE", [])
             for relation in (table.name, f"snapshot.{table.name}")
@@ -184,8 +184,8 @@ def _copy(transaction: Transaction, table: Table, scope: str) -> None:
     Raises:
         SnapshotError: they differ.
     """
-    columns = [c.name for c in table.published_columns]
-    names = ", ".join(columns)
+    columns = table.published_columns
+    names = ", ".join(c.name for c in columns)
     copy = f"snapshot.{table.name}"
     transaction.connection.execute(f"DELETE FROM {copy} WHERE {scope}")
     transaction.connection.execute(

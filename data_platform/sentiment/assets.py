@@ -67,7 +67,8 @@ def sentiment_assets(
             context,
             warehouse.warehouse,
             [SENTIMENT_SCORES],
-            lambda day: scoring.refresh_day(warehouse.warehouse, day),
+            lambda days: scoring.refresh_days(warehouse.warehouse, days),
+            lambda days: warehouse.warehouse.row_counts(CLEANED_FEEDBACK, days),
             {SENTIMENT_SCORES.name: FURTHER_RULES},
         )
 

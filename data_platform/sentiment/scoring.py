@@ -1,25 +1,27 @@
-"""Scores the texts of a day that have no score by the model yet; the others keep theirs."""
+"""Scores the texts of days that have no score by the model yet; the others keep theirs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
 from data_platform.schemas import ACTIVE_MODEL, CLEANED_FEEDBACK, SENTIMENT_SCORES
 from data_platform.sentiment.models import SentimentModel
+from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import (
     DayWrite,
     MergeCounts,
     Transaction,
     Warehouse,
-    day_filter,
+    days_filter,
 )
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How a day is scored.
+    """How days are scored.
 
     Args:
         model: the model whose scores become the current ones.
@@ -33,21 +35,21 @@ class Scoring:
         """Parameters that the scores of a day depend on, for staleness."""
         return {"model": self.model.identity.fingerprint, "languages": ",".join(self.languages)}
 
-    def refresh_day(self, warehouse: Warehouse, day: date) -> list[DayWrite]:
-        """Score what has no score, and drop the scores of posts that left the day."""
-        return warehouse.refresh_day(
-            day,
+    def refresh_days(self, warehouse: Warehouse, days: DaySpan) -> list[DayWrite]:
+        """Score what has no score, and drop the scores of posts that left the days."""
+        return warehouse.refresh_days(
+            days,
             inputs=[CLEANED_FEEDBACK.name],
-            read=lambda transaction: self._unscored(transaction, day),
+            read=lambda transaction: self._unscored(transaction, days),
             compute=self._score,
-            write=lambda transaction, scores, digests: [
-                self._write(transaction, day, scores, digests)
-            ],
+            write=lambda transaction, scores, digests: self._write(
+                transaction, days, scores, digests
+            ),
         )
 
-    def _unscored(self, transaction: Transaction, day: date) -> pa.Table:
-        where, parameters = day_filter(CLEANED_FEEDBACK, day, "c.")
-        score_where, _ = day_filter(SENTIMENT_SCORES, day, "s.")
+    def _unscored(self, transaction: Transaction, days: DaySpan) -> pa.Table:
+        where, parameters = days_filter(CLEANED_FEEDBACK, days, "c.")
+        score_where, _ = days_filter(SENTIMENT_SCORES, days, "s.")
         return transaction.arrow(
             f"""
             SELECT c.feedback_id, c.posted_at, c.scored_text_hash, c.body_clean
@@ -82,11 +84,16 @@ class Scoring:
         return pa.table(columns).select(SENTIMENT_SCORES.column_names)
 
     def _write(
-        self, transaction: Transaction, day: date, scores: pa.Table, digests: Mapping[str, str]
-    ) -> DayWrite:
+        self,
+        transaction: Transaction,
+        days: DaySpan,
+        scores: pa.Table,
+        digests: Mapping[date, Mapping[str, str]],
+    ) -> list[DayWrite]:
         connection = transaction.connection
-        where, parameters = day_filter(SENTIMENT_SCORES, day, "t.")
-        cleaned_where, _ = day_filter(CLEANED_FEEDBACK, day, "c.")
+        where, parameters = days_filter(SENTIMENT_SCORES, days, "t.")
+        cleaned_where, _ = days_filter(CLEANED_FEEDBACK, days, "c.")
+        day = SENTIMENT_SCORES.day_expression()
         connection.execute(
             "CREATE TEMP TABLE day_cleaned AS SELECT feedback_id, posted_at, scored_text_hash,"
             f" language FROM cleaned_feedback c WHERE {cleaned_where}",
@@ -95,19 +102,19 @@ class Scoring:
         connection.register("new_scores", scores)
         deleted = connection.execute(
             f"DELETE FROM sentiment_scores t WHERE {where}"
-            " AND t.feedback_id NOT IN (SELECT feedback_id FROM day_cleaned) RETURNING 1",
+            f" AND t.feedback_id NOT IN (SELECT feedback_id FROM day_cleaned) RETURNING {day}",
             parameters,
         ).fetchall()
         moved = connection.execute(
             "UPDATE sentiment_scores t SET posted_at = c.posted_at FROM day_cleaned c"
             f" WHERE {where} AND t.feedback_id = c.feedback_id AND t.posted_at <> c.posted_at"
-            " RETURNING 1",
+            f" RETURNING {SENTIMENT_SCORES.day_expression('t.')}",
             parameters,
         ).fetchall()
         key = " AND ".join(f"t.{name} = n.{name}" for name in SENTIMENT_SCORES.key)
         inserted = connection.execute(
             f"INSERT INTO sentiment_scores SELECT * FROM new_scores n WHERE NOT EXISTS"
-            f" (SELECT 1 FROM sentiment_scores t WHERE {where} AND {key}) RETURNING 1",
+            f" (SELECT 1 FROM sentiment_scores t WHERE {where} AND {key}) RETURNING {day}",
             parameters,
         ).fetchall()
         identity = self.model.identity
@@ -119,11 +126,10 @@ class Scoring:
             }
         )
         transaction.merge(ACTIVE_MODEL, active, delete_where="TRUE")
-        one_score = transaction.require(
+        transaction.require(
             "every_scorable_text_has_one_score",
-            "Every current text in a language that the model can score has one current score.",
             SENTIMENT_SCORES,
-            day,
+            days,
             f"""
             SELECT d.feedback_id FROM day_cleaned d LEFT JOIN (
                 SELECT feedback_id, scored_text_hash, posted_at FROM sentiment_scores t
@@ -134,18 +140,27 @@ class Scoring:
             """,
             [*parameters, identity.fingerprint, list(self.languages)],
         )
-        row_count = transaction.count(
-            f"SELECT count(*) FROM sentiment_scores t WHERE {where}", parameters
+        unscored = dict(
+            connection.execute(
+                f"SELECT {day} AS day, count(*) FROM day_cleaned"
+                " WHERE NOT list_contains(?, language) GROUP BY day",
+                [list(self.languages)],
+            ).fetchall()
         )
-        counts = MergeCounts(
-            inserted=len(inserted),
-            updated=len(moved),
-            unchanged=row_count - len(inserted) - len(moved),
-            deleted=len(deleted),
+        there = dict(
+            connection.execute(
+                f"SELECT {day} AS day, count(*) FROM sentiment_scores t WHERE {where} GROUP BY day",
+                parameters,
+            ).fetchall()
         )
-        write = transaction.seal_day(SENTIMENT_SCORES, day, counts, {**digests, **self.made_from()})
-        unscored = transaction.count(
-            "SELECT count(*) FROM day_cleaned WHERE NOT list_contains(?, language)",
-            [list(self.languages)],
-        )
-        return replace(write, rules=(*write.rules, one_score)).with_numbers(unscored=unscored)
+        fates = [Counter(found for (found,) in rows) for rows in (inserted, moved, deleted)]
+        counts = {}
+        for of_day in days:
+            new, updated, gone = (fate[of_day] for fate in fates)
+            unchanged = there.get(of_day, 0) - new - updated
+            counts[of_day] = MergeCounts(new, updated, unchanged, gone)
+        made_from = {of_day: {**digests[of_day], **self.made_from()} for of_day in days}
+        return [
+            write.with_numbers(unscored=unscored.get(write.day, 0))
+            for write in transaction.seal_days(SENTIMENT_SCORES, days, counts, made_from)
+        ]

@@ -5,6 +5,7 @@ import logging
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,9 +30,10 @@ from data_platform.schemas import (
     DAY_VERSIONS,
     SCHEMA_VERSION,
     TABLES,
+    Column,
     Table,
 )
-from data_platform.storage.days import day_bounds
+from data_platform.storage.days import DaySpan
 from data_platform.storage.locks import ProcessLock
 from data_platform.storage.migrations import MIGRATIONS
 from data_platform.storage.refusals import explained
@@ -77,7 +79,6 @@ class DayWrite:
     row_count: int = 0
     digest: str = ""
     changed: bool = False
-    rules: tuple[RuleResult, ...] = ()
     numbers: Mapping[str, float] | None = None
 
     def with_numbers(self, **numbers: float) -> "DayWrite":
@@ -138,6 +139,17 @@ class MergeCounts:
     unchanged: int
     deleted: int
 
+    def __add__(self, other: "MergeCounts") -> "MergeCounts":
+        return MergeCounts(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.deleted + other.deleted,
+        )
+
+
+NOTHING = MergeCounts(0, 0, 0, 0)
+
 
 class Transaction:
     """One open transaction on the warehouse; made by `Warehouse.transaction`.
@@ -153,27 +165,22 @@ class Transaction:
         """Return the rows of `sql` as an Arrow table."""
         return self.connection.sql(sql, params=list(parameters)).to_arrow_table()
 
-    def day_rows(self, table: Table, day: date, columns: Sequence[str] = ()) -> pa.Table:
-        """Return the rows of `table` on `day`, all columns unless some are named."""
-        names = ", ".join(columns) or "*"
-        where, parameters = day_filter(table, day)
-        return self.arrow(f"SELECT {names} FROM {table.name} WHERE {where}", parameters)
-
     def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Return the single number that `sql` selects; null counts as 0."""
         row = self.connection.execute(sql, list(parameters)).fetchone()
         return int(row[0] or 0) if row else 0
 
-    def digests(self, tables: Sequence[str], day: date) -> dict[str, str]:
-        """Return the recorded digest of each table on `day`; '' where the day was never written."""
-        found = dict(
-            self.connection.execute(
-                f"SELECT table_name, digest FROM {DAY_VERSIONS.name}"
-                " WHERE day = ? AND list_contains(?, table_name)",
-                [day, list(tables)],
-            ).fetchall()
-        )
-        return {table: found.get(table, "") for table in tables}
+    def digests(self, tables: Sequence[str], days: DaySpan) -> dict[date, dict[str, str]]:
+        """Return the recorded digest of each table on each day; '' where it was never written."""
+        found = self.connection.execute(
+            f"SELECT day, table_name, digest FROM {DAY_VERSIONS.name}"
+            " WHERE day BETWEEN ? AND ? AND list_contains(?, table_name)",
+            [days.first, days.last, list(tables)],
+        ).fetchall()
+        digests = {day: dict.fromkeys(tables, "") for day in days}
+        for day, table, digest in found:
+            digests[day][table] = digest
+        return digests
 
     def merge(
         self,
@@ -183,7 +190,6 @@ class Transaction:
         delete_where: str | None,
         within: str = "TRUE",
         parameters: Sequence[object] = (),
-        day: date | None = None,
     ) -> MergeCounts:
         """Make the rows of `table` in the scope equal to `incoming`; rows already equal stay untouched.
 
@@ -194,125 +200,184 @@ class Transaction:
             within: SQL over alias `t` that every existing row with an incoming key matches; it
                 bounds the part of the table that is read.
             parameters: values for the `?` in `within`.
-            day: named in the error; nothing else depends on it.
 
         Raises:
             RuleViolationError: a key stands twice in `incoming` (MERGE would keep any of its
                 rows), or a required column is null.
         """
-        if isinstance(incoming, pa.Table):
-            self.connection.register(
-                "arrow_incoming", incoming.select(table.column_names).cast(table.arrow_schema)
-            )
-            incoming = "arrow_incoming"
-        names = table.column_names
-        values = [name for name in names if name not in table.key]
-        source_count = self._audit_incoming(table, incoming, day)
-        differs = " OR ".join(f"t.{n} IS DISTINCT FROM s.{n}" for n in values) or "FALSE"
-        clauses = [
-            f"MERGE INTO {table.name} t USING (SELECT {', '.join(names)} FROM {incoming}) s",
-            f"ON {' AND '.join(f't.{k} = s.{k}' for k in table.key)} AND ({within})",
-        ]
-        if values:
-            clauses += [
-                f"WHEN MATCHED AND ({differs}) THEN UPDATE SET",
-                ", ".join(f"{n} = s.{n}" for n in values),
-            ]
-        clauses += [
-            f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)})",
-            f"VALUES ({', '.join(f's.{n}' for n in names)})",
-        ]
-        clauses.append("RETURNING merge_action")
-        deleted = 0
-        if delete_where is not None:
-            # Not as a clause of the MERGE: DuckDB 1.5 evaluates a subquery there for each row.
-            same_key = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
-            gone = self.connection.execute(
-                f"DELETE FROM {table.name} t WHERE ({within}) AND ({delete_where})"
-                f" AND NOT EXISTS (SELECT 1 FROM {incoming} s WHERE {same_key}) RETURNING 1",
-                list(parameters),
-            )
-            deleted = len(gone.fetchall())
-        merged = self.connection.execute(" ".join(clauses), list(parameters)).fetchall()
-        actions = [action for (action,) in merged]
-        inserted, updated = actions.count("INSERT"), actions.count("UPDATE")
-        return MergeCounts(inserted, updated, source_count - inserted - updated, deleted)
+        counts = self._merge(table, incoming, delete_where, within, parameters, None)
+        return sum(counts.values(), NOTHING)
 
-    def replace_day(self, table: Table, day: date, incoming: pa.Table | str) -> MergeCounts:
-        """Make the rows of `table` on `day` equal to `incoming`.
+    def merge_days(
+        self,
+        table: Table,
+        days: DaySpan,
+        incoming: pa.Table | str,
+        *,
+        delete_where: str | None = "TRUE",
+    ) -> dict[date, MergeCounts]:
+        """Make the rows of `table` on `days` equal to `incoming`; see `merge`.
 
         Raises:
-            RuleViolationError: a row of `incoming` belongs to another day.
+            RuleViolationError: as of `merge`, or a row of `incoming` belongs to another day.
         """
-        where, parameters = day_filter(table, day, "t.")
-        if isinstance(incoming, pa.Table):
-            self.connection.register(
-                "day_incoming", incoming.select(table.column_names).cast(table.arrow_schema)
-            )
-            incoming = "day_incoming"
+        where, parameters = days_filter(table, days, "t.")
+        incoming = self._relation(table, incoming)
         self.require(
             ROWS_OF_THEIR_DAY,
-            "",
             table,
-            day,
+            days,
             f"SELECT {table.key[0]} FROM {incoming} t WHERE NOT ({where})",
             parameters,
         )
-        return self.merge(
-            table, incoming, delete_where="TRUE", within=where, parameters=parameters, day=day
-        )
+        return self._merge(table, incoming, delete_where, where, parameters, days)
 
-    def seal_day(
-        self, table: Table, day: date, counts: MergeCounts, made_from: Mapping[str, str]
-    ) -> DayWrite:
-        """Audit the day's rows against the table's rules and record the day's digest.
+    def _relation(self, table: Table, incoming: pa.Table | str) -> str:
+        if isinstance(incoming, str):
+            return incoming
+        self.connection.register(
+            "arrow_incoming", incoming.select(table.column_names).cast(table.arrow_schema)
+        )
+        return "arrow_incoming"
+
+    def _merge(
+        self,
+        table: Table,
+        incoming: pa.Table | str,
+        delete_where: str | None,
+        within: str,
+        parameters: Sequence[object],
+        days: DaySpan | None,
+    ) -> dict[date, MergeCounts]:
+        """Merge; return what it did by day, all of it as of `date.min` where `days` is None."""
+        incoming = self._relation(table, incoming)
+        day = table.day_expression() if days else "NULL"
+        self._audit_incoming(table, incoming, days)
+        fates = self._fates_of_rows(table, incoming, delete_where, within, parameters, day)
+        there = self.connection.execute(f"SELECT {day}, count(*) FROM {incoming} GROUP BY ALL")
+        totals = {found or date.min: total for found, total in there.fetchall()}
+        counts = {}
+        for of_day in totals.keys() | {found for found, _ in fates}:
+            inserted, updated, deleted = (
+                fates.get((of_day, fate), 0) for fate in ("INSERT", "UPDATE", "DELETE")
+            )
+            unchanged = totals.get(of_day, 0) - inserted - updated
+            counts[of_day] = MergeCounts(inserted, updated, unchanged, deleted)
+        return counts
+
+    def _fates_of_rows(
+        self,
+        table: Table,
+        incoming: str,
+        delete_where: str | None,
+        within: str,
+        parameters: Sequence[object],
+        day: str,
+    ) -> dict[tuple[date, str], int]:
+        """Write; return how many rows of each day were touched by INSERT, UPDATE or DELETE."""
+        names = table.column_names
+        columns = ", ".join(names)
+        scope = f"SELECT 1 FROM {table.name} t WHERE {within} LIMIT 1"
+        if not self.connection.execute(scope, list(parameters)).fetchall():
+            # Nothing to compare with: a third of the time of a MERGE.
+            self.connection.execute(
+                f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {incoming}"
+            )
+            found = self.connection.execute(
+                f"SELECT {day}, count(*) FROM {incoming} GROUP BY ALL"
+            ).fetchall()
+            return {(of_day or date.min, "INSERT"): count for of_day, count in found}
+        values = [name for name in names if name not in table.key]
+        differs = " OR ".join(f"t.{n} IS DISTINCT FROM s.{n}" for n in values) or "FALSE"
+        same_key = " AND ".join(f"t.{k} = s.{k}" for k in table.key)
+        update = ", ".join(f"{n} = s.{n}" for n in values)
+        fates: Counter[tuple[date, str]] = Counter()
+        if delete_where is not None:
+            # Not as a clause of the MERGE: DuckDB 1.5 evaluates a subquery there for each row.
+            gone = self.connection.execute(
+                f"DELETE FROM {table.name} t WHERE ({within}) AND ({delete_where})"
+                f" AND NOT EXISTS (SELECT 1 FROM {incoming} s WHERE {same_key}) RETURNING {day}",
+                list(parameters),
+            ).fetchall()
+            fates.update((of_day or date.min, "DELETE") for (of_day,) in gone)
+        merged = self.connection.execute(
+            f"MERGE INTO {table.name} t USING (SELECT {columns} FROM {incoming}) s"
+            f" ON {same_key} AND ({within})"
+            + (f" WHEN MATCHED AND ({differs}) THEN UPDATE SET {update}" if values else "")
+            + f" WHEN NOT MATCHED THEN INSERT ({columns})"
+            f" VALUES ({', '.join(f's.{n}' for n in names)}) RETURNING {day}, merge_action",
+            list(parameters),
+        ).fetchall()
+        fates.update((of_day or date.min, action) for of_day, action in merged)
+        return fates
+
+    def seal_days(
+        self,
+        table: Table,
+        days: DaySpan,
+        counts: Mapping[date, MergeCounts],
+        made_from: Mapping[date, Mapping[str, str]],
+    ) -> list[DayWrite]:
+        """Audit the rows of `days` against the table's rules and record the digest of each day.
 
         Args:
-            made_from: input tables and parameters with the digests the rows were made from.
+            counts: what was done on each day; a day that is missing was not touched.
+            made_from: for each day, input tables and parameters with the digests the rows were
+                made from.
 
         Raises:
             RuleViolationError: a blocking rule does not hold; the transaction must be rolled back.
         """
-        rules = self._audit(table, day)
-        where, parameters = day_filter(table, day)
-        row_count, digest = self.digest(table, where, parameters)
-        before = self.digests([table.name], day)[table.name]
+        self._audit(table, days)
+        where, parameters = days_filter(table, days)
+        columns = [c for c in table.columns if not c.is_volatile]
+        found = self.day_digests(
+            table.name, columns, table.day_expression(), days, where, parameters
+        )
+        before = self.digests([table.name], days)
         self.connection.execute(
-            f"DELETE FROM {DAY_VERSIONS.name} WHERE table_name = ? AND day = ?", [table.name, day]
+            f"DELETE FROM {DAY_VERSIONS.name} WHERE table_name = ? AND day BETWEEN ? AND ?",
+            [table.name, days.first, days.last],
         )
-        self.connection.execute(
-            f"INSERT INTO {DAY_VERSIONS.name} VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                table.name,
-                day,
-                digest,
-                row_count,
-                json.dumps(dict(made_from), sort_keys=True),
-                datetime.now(UTC),
-            ],
-        )
-        return DayWrite(
-            table=table.name,
-            day=day,
-            inserted=counts.inserted,
-            updated=counts.updated,
-            unchanged=counts.unchanged,
-            deleted=counts.deleted,
-            row_count=row_count,
-            digest=digest,
-            changed=digest != before,
-            rules=rules,
-        )
+        now = datetime.now(UTC)
+        writes = []
+        for day in days:
+            row_count, digest = found[day]
+            done = counts.get(day, NOTHING)
+            self.connection.execute(
+                f"INSERT INTO {DAY_VERSIONS.name} VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    table.name,
+                    day,
+                    digest,
+                    row_count,
+                    json.dumps(dict(made_from.get(day, {})), sort_keys=True),
+                    now,
+                ],
+            )
+            writes.append(
+                DayWrite(
+                    table=table.name,
+                    day=day,
+                    inserted=done.inserted,
+                    updated=done.updated,
+                    unchanged=done.unchanged,
+                    deleted=done.deleted,
+                    row_count=row_count,
+                    digest=digest,
+                    changed=digest != before[day][table.name],
+                )
+            )
+        return writes
 
     def require(
         self,
         rule: str,
-        description: str,
         table: Table,
-        day: date,
+        days: DaySpan,
         violation_sql: str,
         parameters: Sequence[object] = (),
-    ) -> RuleResult:
+    ) -> None:
         """Evaluate a rule that spans tables: `violation_sql` selects one text per violation.
 
         Raises:
@@ -321,8 +386,7 @@ class Transaction:
         violations = self.connection.execute(violation_sql, list(parameters)).fetchall()
         if violations:
             evidence = str(violations[0][0])[:200]
-            raise RuleViolationError(table.name, day.isoformat(), rule, len(violations), evidence)
-        return RuleResult(rule, description, 0)
+            raise RuleViolationError(table.name, str(days), rule, len(violations), evidence)
 
     def raise_alert(self, trouble: Trouble, seen_at: datetime) -> bool:
         """Add a row to `alerts`; if the trouble is open already, note it and return False."""
@@ -363,32 +427,51 @@ class Transaction:
         self, table: Table, where: str = "TRUE", parameters: Sequence[object] = ()
     ) -> tuple[int, str]:
         """Return (row count, content digest) of the rows that match `where`."""
-        columns = [c.name for c in table.columns if not c.is_volatile]
+        columns = [c for c in table.columns if not c.is_volatile]
         return self.digest_of(table.name, columns, where, parameters)
 
     def digest_of(
-        self, relation: str, columns: Sequence[str], where: str, parameters: Sequence[object]
+        self, relation: str, columns: Sequence[Column], where: str, parameters: Sequence[object]
     ) -> tuple[int, str]:
         """Return (row count, digest) of `columns` of a table or view.
 
-        The digest is the sum over rows of the MD5 of the row as JSON, as two 64-bit halves:
-        independent of the physical order of rows, sensitive to their number.
+        The digest is the sum over rows of the MD5 of the row as two 64-bit halves: independent of
+        the physical order of rows, sensitive to their number.
         """
-        fields = ", ".join(f"'{name}': {name}" for name in columns)
         row = self.connection.execute(
-            "SELECT count(*), sum(md5_number_lower(j)::HUGEINT), sum(md5_number_upper(j)::HUGEINT)"
-            f" FROM (SELECT to_json({{{fields}}})::VARCHAR AS j FROM {relation} WHERE {where})",
+            f"SELECT {_digest_sql()} FROM (SELECT {_row_md5_sql(columns)} AS md5 FROM {relation}"
+            f" WHERE {where})",
             list(parameters),
         ).fetchone()
-        count, low, high = row or (0, 0, 0)
-        mask = (1 << 64) - 1
-        return count, f"{count:x}-{int(high or 0) & mask:016x}{int(low or 0) & mask:016x}"
+        return _digest(*row) if row else (0, EMPTY_DIGEST)
 
-    def _audit(self, table: Table, day: date | None) -> tuple[RuleResult, ...]:
-        """Evaluate all rules of `table` in one scan and one grouping over the day's rows."""
-        where, parameters = day_filter(table, day) if day else ("TRUE", [])
+    def day_digests(
+        self,
+        relation: str,
+        columns: Sequence[Column],
+        day: str,
+        days: DaySpan,
+        where: str = "TRUE",
+        parameters: Sequence[object] = (),
+    ) -> dict[date, tuple[int, str]]:
+        """Return (row count, digest) of each of `days`; see `digest_of`.
+
+        Args:
+            day: SQL for the day that a row of `relation` is of.
+        """
+        found = self.connection.execute(
+            f"SELECT day, {_digest_sql()} FROM (SELECT {day} AS day,"
+            f" {_row_md5_sql(columns)} AS md5 FROM {relation} WHERE {where}) GROUP BY day",
+            list(parameters),
+        ).fetchall()
+        digests = {of_day: _digest(*sums) for of_day, *sums in found}
+        return {of_day: digests.get(of_day, (0, EMPTY_DIGEST)) for of_day in days}
+
+    def _audit(self, table: Table, days: DaySpan | None) -> tuple[RuleResult, ...]:
+        """Evaluate all rules of `table` in one scan and one grouping over the rows of `days`."""
+        where, parameters = days_filter(table, days) if days else ("TRUE", [])
         rows = f"(SELECT * FROM {table.name} WHERE {where})"
-        day_text = day.isoformat() if day else None
+        day_text = str(days) if days else None
         required = [c.name for c in table.columns if c.required]
         predicates = [
             ("required_fields_are_present", " AND ".join(f"{n} IS NOT NULL" for n in required)),
@@ -410,32 +493,37 @@ class Transaction:
             if violations:
                 raise RuleViolationError(table.name, day_text, name, violations, str(example)[:200])
         self._require_unique(table, day_text, rows, parameters)
-        self._resolve_rules(table, day)
+        self._resolve_rules(table, days)
         return tuple(RuleResult(name, text, row_count) for name, text in table_rules(table).items())
 
-    def _resolve_rules(self, table: Table, day: date | None) -> None:
+    def _resolve_rules(self, table: Table, days: DaySpan | None) -> None:
         """A day that can be written again has no broken blocking rule any more."""
+        of_days = "day BETWEEN ? AND ?" if days else "day IS NULL"
         self.connection.execute(
             f"UPDATE {ALERTS.name} SET resolved_at = ? WHERE kind = ? AND starts_with(subject, ?)"
-            " AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL",
-            [datetime.now(UTC), RULE_BROKEN, check_subject(table.name, ""), day],
+            f" AND resolved_at IS NULL AND {of_days}",
+            [
+                datetime.now(UTC),
+                RULE_BROKEN,
+                check_subject(table.name, ""),
+                *([days.first, days.last] if days else []),
+            ],
         )
 
-    def _audit_incoming(self, table: Table, incoming: str, day: date | None) -> int:
-        """Refuse rows that a merge would not refuse as a rule; return their number."""
-        day_text = day.isoformat() if day else None
+    def _audit_incoming(self, table: Table, incoming: str, days: DaySpan | None) -> None:
+        """Refuse rows that a merge would not refuse as a rule."""
+        day_text = str(days) if days else None
         some_null = " OR ".join(f"{c.name} IS NULL" for c in table.columns if c.required)
         row = self.connection.execute(
-            f"SELECT count(*), count(*) FILTER ({some_null}),"
+            f"SELECT count(*) FILTER ({some_null}),"
             f" min({_key_evidence(table)}) FILTER ({some_null}) FROM {incoming}"
         ).fetchone()
-        row_count, null_count, example = row or (0, 0, "")
+        null_count, example = row or (0, "")
         if null_count:
             raise RuleViolationError(
                 table.name, day_text, "required_fields_are_present", null_count, example[:200]
             )
         self._require_unique(table, day_text, incoming, [])
-        return int(row_count)
 
     def _require_unique(
         self, table: Table, day_text: str | None, rows: str, parameters: Sequence[object]
@@ -482,15 +570,42 @@ def table_rules(table: Table) -> dict[str, str]:
     return rules | {rule.name: rule.description for rule in table.row_rules}
 
 
-def day_filter(table: Table, day: date, alias: str = "") -> tuple[str, list[object]]:
-    """Return SQL and parameters that select the rows of `day`, a half-open window in UTC."""
+def days_filter(table: Table, days: DaySpan, alias: str = "") -> tuple[str, list[object]]:
+    """Return SQL and parameters that select the rows of `days`, a half-open window in UTC."""
     if table.day_column is None:
         message = f"{table.name} has no day column"
         raise ValueError(message)
     column = f"{alias}{table.day_column}"
     if table.by_name[table.day_column].type == "DATE":
-        return f"{column} = ?", [day]
-    return f"{column} >= ? AND {column} < ?", list(day_bounds(day))
+        return f"{column} BETWEEN ? AND ?", [days.first, days.last]
+    return f"{column} >= ? AND {column} < ?", list(days.bounds)
+
+
+def _row_md5_sql(columns: Sequence[Column]) -> str:
+    """SQL for the MD5 of a row, as a number: no two different rows have the same text.
+
+    The text is the lengths of the text columns (-1 for null), the other columns, then the texts,
+    each behind a separator that no number, date or boolean holds.
+    """
+    texts = [c.name for c in columns if c.type == "VARCHAR"]
+    parts = [
+        *(f"coalesce(strlen({name}), -1)" for name in texts),
+        *(f"coalesce({c.name}::VARCHAR, '')" for c in columns if c.type != "VARCHAR"),
+        *(f"coalesce({name}, '')" for name in texts),
+    ]
+    return f"md5_number(concat_ws('|', {', '.join(parts)}))"
+
+
+def _digest_sql() -> str:
+    return "count(*), sum((md5 & ((1::UHUGEINT << 64) - 1))::HUGEINT), sum((md5 >> 64)::HUGEINT)"
+
+
+def _digest(count: int, low: int | None, high: int | None) -> tuple[int, str]:
+    mask = (1 << 64) - 1
+    return count, f"{count:x}-{int(high or 0) & mask:016x}{int(low or 0) & mask:016x}"
+
+
+EMPTY_DIGEST = _digest(0, 0, 0)[1]
 
 
 class Warehouse:
@@ -533,14 +648,14 @@ class Warehouse:
             finally:
                 connection.close()
 
-    def refresh_day(
+    def refresh_days(
         self,
-        day: date,
+        days: DaySpan,
         *,
         inputs: Sequence[str],
         read: Callable[[Transaction], Rows],
         compute: Callable[[Rows], pa.Table],
-        write: Callable[[Transaction, pa.Table, Mapping[str, str]], list[DayWrite]],
+        write: Callable[[Transaction, pa.Table, Mapping[date, Mapping[str, str]]], list[DayWrite]],
     ) -> list[DayWrite]:
         """Read under the lock, compute without it, write under it in one transaction.
 
@@ -548,7 +663,7 @@ class Warehouse:
         so that two runs on one day never end with the older result.
 
         Args:
-            write: given the transaction, the computed rows and the inputs' digests.
+            write: given the transaction, the computed rows and the inputs' digests of each day.
 
         Raises:
             InputMovedError: the inputs moved `REFRESH_ATTEMPTS` times in a row.
@@ -556,18 +671,29 @@ class Warehouse:
         """
         for attempt in range(REFRESH_ATTEMPTS):
             with self.transaction() as transaction:
-                made_from = transaction.digests(inputs, day)
+                made_from = transaction.digests(inputs, days)
                 rows = read(transaction)
             computed = compute(rows)
             with self.transaction() as transaction:
-                if transaction.digests(inputs, day) == made_from:
+                if transaction.digests(inputs, days) == made_from:
                     return write(transaction, computed, made_from)
-            logger.info("inputs of %s moved while it was computed (attempt %s)", day, attempt + 1)
+            logger.info("inputs of %s moved while it was computed (attempt %s)", days, attempt + 1)
         message = (
-            f"{', '.join(inputs)} of {day} changed {REFRESH_ATTEMPTS} times while the day was being"
+            f"{', '.join(inputs)} of {days} changed {REFRESH_ATTEMPTS} times while it was being"
             " computed; run it again when the other runs on that day have ended."
         )
         raise InputMovedError(message)
+
+    def row_counts(self, table: Table, days: DaySpan) -> dict[date, int]:
+        """Return the rows of `table` on each day that was written."""
+        with self.transaction() as transaction:
+            return dict(
+                transaction.connection.execute(
+                    f"SELECT day, row_count FROM {DAY_VERSIONS.name}"
+                    " WHERE table_name = ? AND day BETWEEN ? AND ?",
+                    [table.name, days.first, days.last],
+                ).fetchall()
+            )
 
     def raise_alert(self, trouble: Trouble) -> bool:
         """Raise an alert in a transaction of its own; False if the trouble is known."""

@@ -1,12 +1,12 @@
 """The star schema as assets: the fact table and its dimensions, written in one transaction."""
 
 from collections.abc import Iterator
-from datetime import date
 
 import dagster as dg
 
 from data_platform.partitions import backfill_policy
-from data_platform.schemas import DIM_AUTHOR, DIM_DATE, DIM_FEED, FCT_FEEDBACK
+from data_platform.schemas import CLEANED_FEEDBACK, DIM_AUTHOR, DIM_DATE, DIM_FEED, FCT_FEEDBACK
+from data_platform.storage.days import DaySpan
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
@@ -42,10 +42,17 @@ def warehouse_assets(partitions: dg.PartitionsDefinition[str]) -> list[dg.Assets
     def star_schema(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[StageEvent]:
-        def refresh(day: date) -> list[DayWrite]:
+        def refresh(days: DaySpan) -> list[DayWrite]:
             with warehouse.warehouse.transaction() as transaction:
-                return refresh_star(transaction, day)
+                return refresh_star(transaction, days)
 
-        yield from refresh_partitions(context, warehouse.warehouse, STAR, refresh, FURTHER_RULES)
+        yield from refresh_partitions(
+            context,
+            warehouse.warehouse,
+            STAR,
+            refresh,
+            lambda days: warehouse.warehouse.row_counts(CLEANED_FEEDBACK, days),
+            FURTHER_RULES,
+        )
 
     return [star_schema]

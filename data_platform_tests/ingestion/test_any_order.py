@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from data_platform.ingestion.collect import OpenDays, collect_files
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.ledger import Ledger
-from data_platform.ingestion.raw import load_day
+from data_platform.ingestion.raw import load_days
 from data_platform.schemas import RAW_FEEDBACK, TABLES
+from data_platform.storage.days import DaySpan
 from data_platform.storage.landing import LandingZone
 from data_platform.storage.warehouse import Transaction
 from data_platform_tests.ingestion.conftest import file_feed
@@ -110,8 +111,10 @@ def rows_after(files: Sequence[tuple[list[Record], int, str]]) -> list[tuple[Any
             write(home / "incoming" / f"{number}.{suffix}", records, observed)
             found = collect_files(connector, landing, ledger, author_key=b"k" * 32, open_days=OPEN)
             assert (found.errors, found.refused_count) == ([], 0)
-            for day in sorted(found.landed_by_day, reverse=bool(number % 2)):
-                load_day(Transaction(connection), landing, ["shop"], day)
+            landed = sorted(found.landed_by_day, reverse=bool(number % 2))
+            together = [DaySpan.around(landed)] if number % 3 == 0 and landed else []
+            for days in together or map(DaySpan.of, landed):
+                load_days(Transaction(connection), landing, ["shop"], days)
                 drop_temporary_tables(connection)
         rows = connection.execute(f"SELECT {columns} FROM raw_feedback ORDER BY ALL").fetchall()
     shutil.rmtree(home)

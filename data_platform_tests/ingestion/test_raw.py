@@ -14,10 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_platform.ingestion.contract import DAY_NOT_OPEN, REFUSED_SCHEMA
-from data_platform.ingestion.raw import load_day, load_quarantine
+from data_platform.ingestion.raw import load_days, load_quarantine
 from data_platform.schemas import CONTRACT_VERSION, QUARANTINED_FEEDBACK, RAW_FEEDBACK, TABLES
+from data_platform.storage.days import DaySpan
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone
-from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse
+from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, days_filter
 from data_platform_tests.ingestion.conftest import COLLECTED_AT, FIRST_DAY, instant, land, post
 
 Post = dict[str, Any]
@@ -32,7 +33,7 @@ def load(
 ) -> list[DayWrite]:
     """Load one day in its own transaction."""
     with warehouse.transaction() as transaction:
-        return load_day(transaction, landing, feeds, day_of(day))
+        return load_days(transaction, landing, feeds, DaySpan.of(day_of(day)))
 
 
 def rows(warehouse: Warehouse, *columns: str) -> list[tuple[Any, ...]]:
@@ -186,8 +187,9 @@ def test_a_corrected_date_moves_the_post_and_both_days_are_reported(warehouse, l
     assert rows(warehouse, "source_id", "posted_at") == [("1", instant(2))]
     with warehouse.transaction() as transaction:
         for number, expected in ((0, 0), (2, 1)):
-            assert len(transaction.day_rows(RAW_FEEDBACK, day_of(number))) == expected
-            recorded = transaction.digests(["raw_feedback"], day_of(number))["raw_feedback"]
+            day = day_of(number)
+            assert rows_of(transaction, day) == expected
+            recorded = transaction.digests(["raw_feedback"], DaySpan.of(day))[day]["raw_feedback"]
             assert recorded.startswith(f"{expected:x}-")
 
 
@@ -303,15 +305,19 @@ def final_state(deliveries: Iterable[list[Post]]) -> tuple[object, object, Mappi
             collected_at = COLLECTED_AT + timedelta(seconds=number)
             land(landing, delivery, delivery_id=f"{number}", collected_at=collected_at)
             with_posts = {record["posted_at"].date() for record in delivery}
-            for day in sorted(with_posts, reverse=number % 2 == 1):
-                load_day(transaction, landing, ["shop"], day)
+            # In every third step the days are loaded together.
+            together = [DaySpan.around(with_posts)] if number % 3 == 2 and with_posts else []
+            alone = [DaySpan.of(day) for day in sorted(with_posts, reverse=number % 2 == 1)]
+            for days in together or alone:
+                load_days(transaction, landing, ["shop"], days)
                 drop_temporary_tables(connection)
         shutil.rmtree(folder)
         recorded: dict[date, str] = {}
         for number in range(3):
             day = day_of(number)
-            recorded[day] = transaction.digests(["raw_feedback"], day)["raw_feedback"]
-            found = len(transaction.day_rows(RAW_FEEDBACK, day))
+            digests = transaction.digests(["raw_feedback"], DaySpan.of(day))
+            recorded[day] = digests[day]["raw_feedback"]
+            found = rows_of(transaction, day)
             assert int(recorded[day].split("-")[0] or "0", 16) == found
         current = transaction.arrow(
             "SELECT feedback_id, content_hash, posted_at, is_current FROM raw_feedback"
@@ -323,10 +329,16 @@ def final_state(deliveries: Iterable[list[Post]]) -> tuple[object, object, Mappi
 
 
 def drop_temporary_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Do what the end of a session does; `load_day` is called once for each."""
-    names = "SELECT table_name FROM duckdb_tables() WHERE temporary"
-    for (name,) in connection.execute(names).fetchall():
-        connection.execute(f"DROP TABLE {name}")
+    """Do what the end of a session does; `load_days` is called once for each."""
+    for kind in ("view", "table"):
+        names = f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE temporary AND NOT internal"
+        for (name,) in connection.execute(names).fetchall():
+            connection.execute(f"DROP {kind} {name}")
+
+
+def rows_of(transaction: Transaction, day: date) -> int:
+    where, bounds = days_filter(RAW_FEEDBACK, DaySpan.of(day))
+    return transaction.count(f"SELECT count(*) FROM raw_feedback WHERE {where}", bounds)
 
 
 BACK_TO_UNEDITED = [

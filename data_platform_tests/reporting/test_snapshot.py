@@ -9,6 +9,7 @@ import pytest
 from data_platform.reporting.report import write_report
 from data_platform.reporting.snapshot import publish
 from data_platform.schemas import DAILY_SENTIMENT, SOURCE_HEALTH
+from data_platform.storage.days import DaySpan
 
 DAYS = (date(2026, 3, 1), date(2026, 3, 2))
 
@@ -24,8 +25,8 @@ def put_day(warehouse, day, posts):
     }
     rows = pa.Table.from_pylist([row], schema=DAILY_SENTIMENT.arrow_schema)
     with warehouse.transaction() as transaction:
-        counts = transaction.replace_day(DAILY_SENTIMENT, day, rows)
-        transaction.seal_day(DAILY_SENTIMENT, day, counts, {})
+        counts = transaction.merge_days(DAILY_SENTIMENT, DaySpan.of(day), rows)
+        transaction.seal_days(DAILY_SENTIMENT, DaySpan.of(day), counts, {})
 
 
 def read(path, sql="SELECT date, post_count FROM daily_sentiment ORDER BY date"):

@@ -30,20 +30,21 @@ from data_platform.schemas import (
     SENTIMENT_SCORES,
     TABLES,
 )
+from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import (
+    NOTHING,
     REFRESH_ATTEMPTS,
     DayWrite,
     MergeCounts,
     Transaction,
     Trouble,
     Warehouse,
-    day_filter,
-    table_rules,
+    days_filter,
 )
 
 DAY = date(2024, 3, 1)
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
-NOTHING = MergeCounts(0, 0, 0, 0)
+TODAY = DaySpan.of(DAY)
 
 
 def feeds(warehouse: Warehouse) -> list[str]:
@@ -227,8 +228,11 @@ def replace(
 ) -> tuple[MergeCounts, DayWrite]:
     """Replace and seal one day of daily_sentiment."""
     with warehouse.transaction() as transaction:
-        counts = transaction.replace_day(DAILY_SENTIMENT, day, sentiment_table(*rows))
-        return counts, transaction.seal_day(DAILY_SENTIMENT, day, counts, {"raw_feedback": "d1"})
+        days = DaySpan.of(day)
+        counts = transaction.merge_days(DAILY_SENTIMENT, days, sentiment_table(*rows))
+        made_from = {day: {"raw_feedback": "d1"}}
+        (write,) = transaction.seal_days(DAILY_SENTIMENT, days, counts, made_from)
+        return counts.get(day, NOTHING), write
 
 
 def stored(warehouse: Warehouse) -> list[tuple[Any, ...]]:
@@ -255,6 +259,24 @@ def test_a_replaced_day_leaves_its_neighbours_alone(warehouse):
         replace(warehouse, sentiment_row(date=day), day=day)
     replace(warehouse)
     assert [row[0] for row in stored(warehouse)] == [DAY - timedelta(1), DAY + timedelta(1)]
+
+
+def test_days_written_together_are_counted_and_sealed_day_by_day(warehouse):
+    other, empty = DAY + timedelta(1), DAY + timedelta(2)
+    alone = [replace(warehouse, sentiment_row(date=day), day=day)[1] for day in (DAY, other)]
+    rows = sentiment_table(sentiment_row(), sentiment_row(feed="b"), sentiment_row(date=other))
+    days = DaySpan(DAY, empty)
+    with warehouse.transaction() as transaction:
+        counts = transaction.merge_days(DAILY_SENTIMENT, days, rows)
+        writes = transaction.seal_days(DAILY_SENTIMENT, days, counts, {})
+        recorded = transaction.digests(["daily_sentiment"], days)
+    assert [(w.day, w.inserted, w.unchanged, w.row_count, w.changed) for w in writes] == [
+        (DAY, 1, 1, 2, True),
+        (other, 0, 1, 1, False),
+        (empty, 0, 0, 0, True),
+    ]
+    assert writes[1].digest == alone[1].digest
+    assert [recorded[w.day]["daily_sentiment"] for w in writes] == [w.digest for w in writes]
 
 
 def test_a_change_to_or_from_null_is_an_update(warehouse):
@@ -318,7 +340,7 @@ def test_a_table_whose_columns_were_changed_is_not_sealed(warehouse, change):
     with warehouse.transaction() as transaction:
         transaction.connection.execute(change)
         with pytest.raises(RuleViolationError, match="schema_is_as_declared"):
-            transaction.seal_day(DAILY_SENTIMENT, DAY, NOTHING, {})
+            transaction.seal_days(DAILY_SENTIMENT, TODAY, {}, {})
 
 
 def test_rows_written_beside_the_merge_are_audited_too(warehouse):
@@ -326,13 +348,11 @@ def test_rows_written_beside_the_merge_are_audited_too(warehouse):
     with warehouse.transaction() as transaction:
         transaction.connection.execute("INSERT INTO daily_sentiment SELECT * FROM daily_sentiment")
         with pytest.raises(RuleViolationError, match="key_is_unique"):
-            transaction.seal_day(DAILY_SENTIMENT, DAY, NOTHING, {})
+            transaction.seal_days(DAILY_SENTIMENT, TODAY, {}, {})
 
 
-def test_a_sealed_day_tells_every_rule_that_held_and_what_it_was_made_from(warehouse):
+def test_a_sealed_day_tells_what_it_was_made_from(warehouse):
     _, write = replace(warehouse, sentiment_row())
-    assert {rule.name for rule in write.rules} == set(table_rules(DAILY_SENTIMENT))
-    assert {rule.row_count for rule in write.rules} == {1}
     with warehouse.transaction() as transaction:
         found = transaction.connection.execute(
             "SELECT digest, row_count, made_from FROM day_versions"
@@ -407,13 +427,13 @@ def refresh(warehouse: Warehouse, compute: Any) -> list[DayWrite]:
     """Refresh daily_sentiment from the digest of raw_feedback."""
 
     def write(transaction: Transaction, table: pa.Table, made_from: Any) -> list[DayWrite]:
-        counts = transaction.replace_day(DAILY_SENTIMENT, DAY, table)
-        return [transaction.seal_day(DAILY_SENTIMENT, DAY, counts, made_from)]
+        counts = transaction.merge_days(DAILY_SENTIMENT, TODAY, table)
+        return transaction.seal_days(DAILY_SENTIMENT, TODAY, counts, made_from)
 
-    return warehouse.refresh_day(
-        DAY,
+    return warehouse.refresh_days(
+        TODAY,
         inputs=["raw_feedback"],
-        read=lambda transaction: transaction.digests(["raw_feedback"], DAY)["raw_feedback"],
+        read=lambda transaction: transaction.digests(["raw_feedback"], TODAY)[DAY]["raw_feedback"],
         compute=compute,
         write=write,
     )
@@ -482,7 +502,8 @@ def test_a_day_is_the_half_open_window_in_utc_whatever_the_session(warehouse, zo
                 " scored_at) VALUES (?, ?, '', '', '', '', 0, 0, 0, 0, 'neutral', now())",
                 [str(number), at],
             )
-        found = transaction.day_rows(SENTIMENT_SCORES, DAY, ["feedback_id"])
+        where, bounds = days_filter(SENTIMENT_SCORES, TODAY)
+        found = transaction.arrow(f"SELECT feedback_id FROM sentiment_scores WHERE {where}", bounds)
         assert sorted(found["feedback_id"].to_pylist()) == ["0", "1", "2"]
         by_expression = transaction.arrow(
             f"SELECT feedback_id FROM sentiment_scores WHERE {RAW_FEEDBACK.day_expression()} = ?",
@@ -493,8 +514,8 @@ def test_a_day_is_the_half_open_window_in_utc_whatever_the_session(warehouse, zo
 
 def test_a_table_without_a_day_has_no_day_filter():
     with pytest.raises(ValueError, match="dim_feed has no day column"):
-        day_filter(DIM_FEED, DAY)
-    assert day_filter(CLEANED_FEEDBACK, DAY, "t.")[0] == "t.posted_at >= ? AND t.posted_at < ?"
+        days_filter(DIM_FEED, TODAY)
+    assert days_filter(CLEANED_FEEDBACK, TODAY, "t.")[0] == "t.posted_at >= ? AND t.posted_at < ?"
 
 
 def test_the_same_trouble_raises_one_alert(warehouse):
