@@ -89,7 +89,8 @@ def build_definitions(
 
 def cleaning_of(settings: Settings) -> Cleaning:
     """Return how `settings` wants text cleaned."""
-    return Cleaning(settings.feeds, settings.config.cleaning.copy_min_characters)
+    options = settings.config.cleaning
+    return Cleaning(settings.feeds, options.copy_min_characters, options.threads)
 
 
 def scoring_of(settings: Settings) -> Scoring:

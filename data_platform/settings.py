@@ -247,6 +247,9 @@ class CleaningOptions(_Strict):
         ge=10,
         description="From this length on, equal texts by different authors count as copies.",
     )
+    threads: int = Field(
+        default=2, ge=1, le=64, description="Parts of a column of texts cleaned at the same time."
+    )
 
 
 class SentimentOptions(_Strict):

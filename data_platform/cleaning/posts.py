@@ -1,24 +1,32 @@
 """What makes the rows of cleaned_feedback from those of raw_feedback."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_platform.cleaning.duplicates import link_copies
+from data_platform.cleaning.duplicates import fold_words, link_copies
 from data_platform.cleaning.language import identify_languages
 from data_platform.cleaning.text import clean_text
+from data_platform.schemas import CLEANED_FEEDBACK
 
 # A title that ends like a sentence, also inside quotes or brackets.
 _ENDS_A_SENTENCE = r"""[.!?…:;,。！？]["'”’»)\]]*$"""
 _WORD = r"[^ ]*[\pL\pN][^ ]*"
+_NO_WORD = r"(?:^| )[^ \pL\pN]+(?: |$)"
+FEWEST_ROWS_PER_THREAD = 2_000
 _EMPTY = pa.scalar("")
 
 
 def clean_posts(
-    raw: pa.Table, *, default_languages: Mapping[str, str], min_campaign_chars: int
+    raw: pa.Table,
+    *,
+    default_languages: Mapping[str, str],
+    min_campaign_chars: int,
+    threads: int = 1,
 ) -> pa.Table:
     """Return one row of cleaned_feedback for each row of `raw`, in the same order.
 
@@ -28,6 +36,7 @@ def clean_posts(
             ignored. All of a day at once: copies are looked for among the rows of a day.
         default_languages: feed name to ISO 639-1, for texts whose language nothing else tells.
         min_campaign_chars: see `duplicates.link_copies`.
+        threads: how many parts of `raw` are worked on at the same time.
 
     Returns:
         feedback_id, content_hash, feed, posted_at, body_clean (title and body, never null),
@@ -35,6 +44,19 @@ def clean_posts(
         word_count (runs without a space that hold a letter or a digit), was_repaired,
         scored_text_hash.
     """
+    size = max(-(-len(raw) // threads), FEWEST_ROWS_PER_THREAD)
+    parts = [raw.slice(start, size) for start in range(0, len(raw), size)] or [raw]
+    with ThreadPoolExecutor(threads) as pool:
+        cleaned = list(pool.map(lambda part: _clean_rows(part, default_languages), parts))
+    rows = pa.concat_tables(cleaned)
+    copies = link_copies(rows, min_campaign_chars)
+    columns = [c for c in CLEANED_FEEDBACK.column_names if c != "duplicate_of"]
+    place = CLEANED_FEEDBACK.column_names.index("duplicate_of")
+    return rows.select(columns).add_column(place, "duplicate_of", copies)
+
+
+def _clean_rows(raw: pa.Table, default_languages: Mapping[str, str]) -> pa.Table:
+    """Return everything that a row of `raw` alone decides, with its author and folded words."""
     text = clean_text(_join_title_and_body(raw["title"], raw["body"]))
     names = list(default_languages)
     feed_defaults = pa.array([default_languages[name] for name in names], pa.string())
@@ -42,29 +64,32 @@ def clean_posts(
         pc.index_in(_one_array(raw["feed"]), value_set=pa.array(names, pa.string()))
     )
     languages = identify_languages(text.body_clean, raw["language_hint"], defaults)
-    cleaned = pa.table(
-        {
-            "feedback_id": raw["feedback_id"],
-            "author_id": raw["author_id"],
-            "posted_at": raw["posted_at"],
-            "body_clean": text.body_clean,
-        }
-    )
+    kept = ("feedback_id", "content_hash", "feed", "posted_at", "author_id")
     return pa.table(
         {
-            "feedback_id": raw["feedback_id"],
-            "content_hash": raw["content_hash"],
-            "feed": raw["feed"],
-            "posted_at": raw["posted_at"],
+            **{name: raw[name] for name in kept},
             "body_clean": text.body_clean,
             "language": languages.language,
             "language_confidence": languages.confidence,
-            "duplicate_of": link_copies(cleaned, min_campaign_chars),
-            "word_count": pc.count_substring_regex(text.body_clean, _WORD).cast(pa.int32()),
+            "word_count": _count_words(text.body_clean),
             "was_repaired": text.was_repaired,
             "scored_text_hash": scored_text_hash(text.body_clean, languages.language),
+            "words": fold_words(text.body_clean),
         }
     )
+
+
+def _count_words(body_clean: pa.Array) -> pa.Array:
+    """Count the runs without a space that hold a letter or a digit.
+
+    Between the words of a clean text stands one space; only where a run holds neither letter nor
+    digit, they are counted one by one.
+    """
+    spaces = pc.count_substring(body_clean, " ")
+    counts = pc.if_else(pc.equal(body_clean, _EMPTY), 0, pc.add(spaces, 1))
+    is_odd = pc.match_substring_regex(body_clean, _NO_WORD)
+    odd_counts = pc.count_substring_regex(body_clean.filter(is_odd), _WORD)
+    return pc.replace_with_mask(counts.cast(pa.int32()), is_odd, odd_counts.cast(pa.int32()))
 
 
 def scored_text_hash(

@@ -35,10 +35,12 @@ class Cleaning:
     Args:
         feeds: the configured feeds, for the languages they declare.
         copy_min_characters: from this length on, equal texts by different authors are copies.
+        threads: how many parts of a column are cleaned at the same time.
     """
 
     feeds: Sequence[FileFeed]
     copy_min_characters: int
+    threads: int = 1
 
     @property
     def default_languages(self) -> dict[str, str]:
@@ -59,6 +61,7 @@ class Cleaning:
                 raw,
                 default_languages=self.default_languages,
                 min_campaign_chars=self.copy_min_characters,
+                threads=self.threads,
             ),
             write=lambda transaction, cleaned, digests: self._write(
                 transaction, days, cleaned, digests

@@ -14,6 +14,7 @@ from data_platform.cleaning.characters import (
     repair_encoding,
 )
 from data_platform.cleaning.markup import decode_references, strip_tags
+from data_platform.normal_form import MAY_CHANGE
 
 # Letters of scripts that put spaces between words. A mention ends, and an e-mail address begins,
 # where one of these is followed by another script: "ありがとう@united", "@unitedありがとう".
@@ -61,7 +62,7 @@ CHARACTER_RULES = (
     # Thirty are enough for any language (UAX #15, section 13, Stream-Safe Text Format), and
     # composing takes the square of the length of a run: 80,000 took 4.5 CPU-seconds.
     Rule("towers of accents", r"\pM{4}", r"(\pM{30})\pM+", r"\1"),
-    Rule("composed characters", r"[^\x00-\x7f]", "NFC"),
+    Rule("composed characters", MAY_CHANGE, "NFC"),
     Rule("invisible characters", f"[{NEVER_VISIBLE}{SOMETIMES_VISIBLE}]", remove_invisible),
     Rule("odd white space", f"[{_SPACE}]", f"[{_SPACE}]", " "),
     Rule("single quotes", "[‘’‚‛]", "[‘’‚‛]", "'"),

@@ -3,7 +3,9 @@
 import json
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,11 +21,13 @@ from data_platform.ingestion.connectors.file import (
     format_of,
     source_file,
 )
+from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.contract import (
     DATE_SWAPPED,
     DATE_UNREADABLE,
     POST_SCHEMA,
     REFUSED_SCHEMA,
+    CheckedPage,
     Delivery,
     PostContract,
 )
@@ -44,6 +48,7 @@ SWAPPED_DATES_SHARE = 0.05
 COLLECTION_WAIT_SECONDS = 1800.0
 # A larger file is hashed by the run that lands it, not by the sensor that notices it.
 MAX_BYTES_HASHED_AHEAD = 256 * 1024 * 1024
+CHECKING_THREADS = 2
 END_OF_DAY = timedelta(days=1, microseconds=-1)
 TRANSIENT_GAP_RETRY = timedelta(minutes=10)
 
@@ -401,24 +406,42 @@ def _post_batches(
     counts: _Counts,
     refused: list[pa.Table],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the good posts of `file` with their day; collect the refused records on the way."""
-    for page in connector.read(file):
+    """Yield the good posts of `file` with their day; collect the refused records on the way.
+
+    While one page is written, the next ones are read and checked: reading is Python's work, and
+    checking and writing are done without its lock.
+    """
+
+    def check(page: Page) -> tuple[CheckedPage, pa.Table, pa.Table]:
         checked = contract.check(page, delivery)
-        posts, waiting = split_by_day(checked.posts, contract, delivery, open_days)
-        counts.read += page.records.num_rows + len(page.broken)
-        counts.refused += checked.refused.num_rows
-        counts.identity.add(page.records)
-        counts.column_kinds = counts.column_kinds or page.column_kinds
-        counts.unread_dates = counts.unread_dates or checked.unread_dates
-        refused += [table for table in (checked.refused, waiting) if table.num_rows]
-        yield from posts.combine_chunks().to_batches()
+        return checked, *split_by_day(checked.posts, contract, delivery, open_days)
+
+    pages = connector.read(file)
+    waiting: deque[tuple[Page, Future[tuple[CheckedPage, pa.Table, pa.Table]]]] = deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(CHECKING_THREADS) as checkers:
+        page = next(pages, None)
+        while page is not None or waiting:
+            following = reader.submit(next, pages, None) if page is not None else None
+            if page is not None:
+                waiting.append((page, checkers.submit(check, page)))
+            if page is None or len(waiting) > CHECKING_THREADS:
+                done, result = waiting.popleft()
+                checked, posts, not_open = result.result()
+                counts.read += done.records.num_rows + len(done.broken)
+                counts.refused += checked.refused.num_rows
+                counts.identity.add(checked.identity)
+                counts.column_kinds = counts.column_kinds or done.column_kinds
+                counts.unread_dates = counts.unread_dates or checked.unread_dates
+                refused += [table for table in (checked.refused, not_open) if table.num_rows]
+                yield from posts.combine_chunks().to_batches()
+            page = following.result() if following is not None else None
 
 
 def split_by_day(
     posts: pa.Table, contract: PostContract, delivery: Delivery, open_days: OpenDays
 ) -> tuple[pa.Table, pa.Table]:
     """Return the posts with the folder of their day, and quarantine rows for those that wait."""
-    days = pc.strftime(posts["posted_at"], "%Y-%m-%d")
+    days = posts["posted_at"].cast(pa.date32()).cast(pa.string())
     is_open = pc.and_(
         pc.greater_equal(days, open_days.first.isoformat()),
         pc.less_equal(days, open_days.last.isoformat()),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from hashlib import sha256
 
 import duckdb
@@ -11,7 +12,8 @@ import pyarrow.compute as pc
 from data_platform.ingestion.authors import hash_authors
 from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.dates import is_swapped_sql, sql_text, sql_texts, time_sql
-from data_platform.ingestion.identity import SCIENTIFIC
+from data_platform.ingestion.identity import SCIENTIFIC, IdentityGuard
+from data_platform.normal_form import MAY_CHANGE
 from data_platform.schemas import (
     ARROW_TYPES,
     CONTRACT_VERSION,
@@ -66,16 +68,20 @@ class CheckedPage:
     Attributes:
         posts: the good records (POST_SCHEMA).
         refused: the others (REFUSED_SCHEMA).
+        identity: what the identifiers of all of them look like.
         unread_dates: some of the dates that could not be read, as the source wrote them.
     """
 
     posts: pa.Table
     refused: pa.Table
+    identity: IdentityGuard
     unread_dates: tuple[str, ...] = ()
 
 
 class PostContract:
-    """Checks and types the records of one feed; a context manager, for the engine that it holds.
+    """Checks and types the records of one feed, page by page, also several pages at a time.
+
+    A context manager, for the engine that it holds.
 
     Args:
         feed: configuration of the feed: date format, time zone, rating scale.
@@ -86,7 +92,6 @@ class PostContract:
         self.feed = feed
         self.author_key = author_key
         self._connection = duckdb.connect()
-        self._connection.execute("SET TimeZone = 'UTC'")
 
     def __enter__(self) -> "PostContract":
         return self
@@ -96,7 +101,10 @@ class PostContract:
 
     def check(self, page: Page, delivery: Delivery) -> CheckedPage:
         """Type the records of `page`; a record that breaks the contract is refused, not dropped."""
-        typed = self._typed(page.records, delivery)
+        with self._connection.cursor() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            typed = self._typed(page.records, delivery, connection)
+            identity = IdentityGuard.of(page.records, connection)
         is_good = pc.is_null(typed["reason"])
         posts = typed.filter(is_good).select(POST_SCHEMA.names).cast(POST_SCHEMA)
         wrong = typed.filter(pc.invert(is_good)).select(
@@ -123,6 +131,7 @@ class PostContract:
         return CheckedPage(
             posts,
             pa.Table.from_pylist(refused, schema=REFUSED_SCHEMA),
+            identity,
             tuple(str(date) for date in dates[:UNREAD_DATES]),
         )
 
@@ -176,7 +185,9 @@ class PostContract:
             "observed_at": delivery.observed_at,
         }
 
-    def _typed(self, records: pa.Table, delivery: Delivery) -> pa.Table:
+    def _typed(
+        self, records: pa.Table, delivery: Delivery, connection: duckdb.DuckDBPyConnection
+    ) -> pa.Table:
         """Add types, ids and hashes and, for a record that breaks the contract, field and reason."""
         for name in (*CONTRACT_FIELDS, "source_metadata"):
             if name not in records.column_names:
@@ -184,24 +195,24 @@ class PostContract:
         author_ids = hash_authors(records["author_handle"], self.feed.platform, self.author_key)
         records = records.append_column("author_id", author_ids)
         records = records.append_column("position", pa.array(range(records.num_rows), pa.int64()))
-        self._connection.register("records", records)
-        try:
-            low, high = self.feed.rating_scale or (0.0, 1.0)
-            return self._connection.execute(
-                self._sql(),
-                {
-                    "feed": self.feed.name,
-                    "source": self.feed.platform,
-                    "observed_at": delivery.observed_at,
-                    "undated_at": delivery.undated_at,
-                    "low": low,
-                    "span": high - low,
-                    "scale": f"{low:g}..{high:g}",
-                },
-            ).to_arrow_table()
-        finally:
-            self._connection.unregister("records")
+        connection.register("records", records)
+        low, high = self.feed.rating_scale or (0.0, 1.0)
+        typed = connection.execute(
+            self._sql,
+            {
+                "feed": self.feed.name,
+                "source": self.feed.platform,
+                "observed_at": delivery.observed_at,
+                "undated_at": delivery.undated_at,
+                "low": low,
+                "span": high - low,
+                "scale": f"{low:g}..{high:g}",
+            },
+        ).to_arrow_table()
+        connection.unregister("records")
+        return typed
 
+    @cached_property
     def _sql(self) -> str:
         """The contract as SQL: parse, then name the first rule that a record breaks, then hash."""
         counts = ("like_count", "share_count", "reply_count")
@@ -255,8 +266,9 @@ class PostContract:
                 like_count AS given_like_count,
                 share_count AS given_share_count, reply_count AS given_reply_count,
                 {is_scientific} AS is_scientific_id,
-                {is_swapped_sql("posted_at", self.feed)} AS is_swapped_date,
                 {time_sql("posted_at", self.feed)} AS posted_at,
+                CASE WHEN {time_sql("records.posted_at", self.feed)} IS NULL
+                     THEN {is_swapped_sql("records.posted_at", self.feed)} END AS is_swapped_date,
                 {time_sql("edited_at", self.feed)} AS edited_at,
                 CASE WHEN (TRY_CAST(rating AS DOUBLE) - $low) / $span BETWEEN 0 AND 1
                      THEN (TRY_CAST(rating AS DOUBLE) - $low) / $span END AS rating,
@@ -289,7 +301,7 @@ class PostContract:
             edited_at, CAST($observed_at AS TIMESTAMPTZ) AS observed_at, is_deleted, language_hint, rating,
             CASE WHEN rating IS NOT NULL THEN $scale END AS rating_scale, label,
             conversation_id, parent_id, url, like_count, share_count, reply_count, source_metadata
-        FROM emptied ORDER BY position
+        FROM emptied
         """
 
 
@@ -310,7 +322,8 @@ def _nfc(field: str) -> str:
     """SQL for NFC of `field`, part by part: DuckDB 1.5's nfc_normalize ends at the first NUL."""
     parts = f"list_transform(string_split({field}, chr(0)), lambda part: nfc_normalize(part))"
     return (
-        f"CASE WHEN contains({field}, chr(0)) THEN array_to_string({parts}, chr(0))"
+        f"CASE WHEN NOT regexp_matches({field}, {sql_text(MAY_CHANGE)}) THEN {field}"
+        f" WHEN contains({field}, chr(0)) THEN array_to_string({parts}, chr(0))"
         f" ELSE nfc_normalize({field}) END"
     )
 

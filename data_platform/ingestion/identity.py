@@ -1,6 +1,6 @@
 """Recognises identifiers that a spreadsheet or a float destroyed, before any of their posts is landed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import duckdb
 import pyarrow as pa
@@ -57,53 +57,62 @@ class IdentityGuard:
     zero_bit_count: float = 0.0
     example: str = ""
 
-    def add(self, records: pa.Table) -> None:
+    def add(self, other: "IdentityGuard") -> None:
+        """Add the counts of another page."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.example = self.example or other.example
+
+    @classmethod
+    def of(cls, records: pa.Table, connection: duckdb.DuckDBPyConnection) -> "IdentityGuard":
         """Count the records (columns `source_id` and, if known, `posted_at`) of one page."""
+        guard = cls()
         if not records.num_rows:
-            return
+            return guard
         posted_at = "posted_at" if "posted_at" in records.column_names else "NULL"
-        with duckdb.connect() as connection:
-            connection.register("records", records)
-            cursor = connection.execute(
-                f"""
-                WITH given AS (
-                    SELECT trim(source_id) AS id, {posted_at} AS posted_at FROM records
-                    WHERE source_id IS NOT NULL
-                ), ids AS (
-                    SELECT id, count(*) AS n, count(DISTINCT posted_at) AS date_count,
-                        regexp_full_match(id, $scientific) AS is_scientific,
-                        regexp_full_match(id, $fractional) AS is_fractional,
-                        CASE WHEN regexp_full_match(id, '[1-9]\\d{{15,18}}')
-                             THEN TRY_CAST(id AS BIGINT) END AS number
-                    FROM given GROUP BY id
-                ), judged AS (
-                    SELECT *, length(id) - {EXCEL_DIGITS} AS digits,
-                        regexp_full_match(substr(id, {EXCEL_DIGITS} + 1), '0+') AS is_rounded,
-                        floor(log2(number)) - {FLOAT_BITS} + 1 AS bits,
-                        number::DOUBLE::HUGEINT = number AS is_float
-                    FROM ids
-                )
-                SELECT sum(n) AS id_count, sum(n) FILTER (is_scientific) AS scientific_count,
-                    sum(n) FILTER (is_fractional) AS fractional_count, count(*) AS distinct_count,
-                    sum(date_count) AS dated_count, count(number) AS long_count,
-                    count(*) FILTER (number IS NOT NULL AND is_rounded) AS rounded_count,
-                    sum(digits) FILTER (number IS NOT NULL AND is_rounded) AS zero_digit_count,
-                    count(*) FILTER (bits > 1) AS large_count,
-                    count(*) FILTER (bits > 1 AND is_float) AS float_count,
-                    sum(CASE WHEN number % {COUNTER_STEP} = 0 THEN {BITS_OF_A_ZERO_COUNTER}
-                        ELSE bits END) FILTER (bits > 1 AND is_float) AS zero_bit_count,
-                    coalesce(min(id) FILTER (is_scientific OR is_fractional),
-                        min(id) FILTER (is_rounded), min(id) FILTER (is_float), min(id)) AS example
-                FROM judged
-                """,
-                {"scientific": SCIENTIFIC, "fractional": FRACTIONAL},
+        connection.register("identified", records)
+        row = connection.execute(
+            f"""
+            WITH ids AS (
+                SELECT trim(source_id) AS id, count(*) AS n,
+                    CASE WHEN regexp_full_match(id, '[1-9]\\d{{15,18}}')
+                         THEN TRY_CAST(id AS BIGINT) END AS number
+                FROM identified WHERE source_id IS NOT NULL GROUP BY id
+            ), judged AS (
+                SELECT id, n, number, length(id) - {EXCEL_DIGITS} AS digits,
+                    number IS NULL AND regexp_full_match(id, $scientific) AS is_scientific,
+                    number IS NULL AND regexp_full_match(id, $fractional) AS is_fractional,
+                    number IS NOT NULL AND number % pow(10, digits)::BIGINT = 0 AS is_rounded,
+                    floor(log2(number)) - {FLOAT_BITS} + 1 AS bits,
+                    number::DOUBLE::HUGEINT = number AS is_float
+                FROM ids
             )
-            names = [column[0] for column in cursor.description or ()]
-            for name, value in zip(names, cursor.fetchone() or (), strict=True):
-                if name != "example":
-                    setattr(self, name, getattr(self, name) + (value or 0))
-                elif not self.example:
-                    self.example = value or ""
+            SELECT sum(n)::BIGINT AS id_count,
+                sum(n) FILTER (is_scientific)::BIGINT AS scientific_count,
+                sum(n) FILTER (is_fractional)::BIGINT AS fractional_count,
+                count(*) AS distinct_count, count(*) AS dated_count, count(number) AS long_count,
+                count(*) FILTER (is_rounded) AS rounded_count,
+                sum(digits) FILTER (is_rounded)::BIGINT AS zero_digit_count,
+                count(*) FILTER (bits > 1) AS large_count,
+                count(*) FILTER (bits > 1 AND is_float) AS float_count,
+                sum(CASE WHEN number % {COUNTER_STEP} = 0 THEN {BITS_OF_A_ZERO_COUNTER}
+                    ELSE bits END) FILTER (bits > 1 AND is_float)::DOUBLE AS zero_bit_count,
+                coalesce(min(id) FILTER (is_scientific OR is_fractional),
+                    min(id) FILTER (is_rounded), min(id) FILTER (is_float), min(id)) AS example
+            FROM judged
+            """,
+            {"scientific": SCIENTIFIC, "fractional": FRACTIONAL},
+        ).to_arrow_table()
+        for name, value in row.to_pylist()[0].items():
+            setattr(guard, name, value or ("" if name == "example" else 0))
+        if guard.distinct_count < guard.id_count:
+            dated = connection.execute(
+                f"SELECT count(DISTINCT (trim(source_id), {posted_at})) FROM identified"
+                " WHERE source_id IS NOT NULL"
+            ).fetchone()
+            guard.dated_count = dated[0] if dated else 0
+        connection.unregister("identified")
+        return guard
 
     @property
     def finding(self) -> str | None:
@@ -161,3 +170,6 @@ class IdentityGuard:
                 " text, or set trust_ids: true for the feed if they are right as they are."
             )
             raise PermanentSourceError(message)
+
+
+COUNTS = tuple(f.name for f in fields(IdentityGuard) if f.name != "example")

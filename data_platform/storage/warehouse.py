@@ -163,7 +163,8 @@ class Transaction:
 
     def arrow(self, sql: str, parameters: Sequence[object] = ()) -> pa.Table:
         """Return the rows of `sql` as an Arrow table."""
-        return self.connection.sql(sql, params=list(parameters)).to_arrow_table()
+        # Not by sql(): with parameters, DuckDB 1.5 takes ten times as long there.
+        return self.connection.execute(sql, list(parameters)).to_arrow_table()
 
     def count(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Return the single number that `sql` selects; null counts as 0."""
@@ -743,6 +744,8 @@ class Warehouse:
                 time.sleep(random.uniform(0.05, 0.25))  # noqa: S311 (jitter, no secret)
             else:
                 connection.execute("SET TimeZone = 'UTC'")
+                # No query here relies on the order of rows that it does not ask for.
+                connection.execute("SET preserve_insertion_order = false")
                 return connection
 
 

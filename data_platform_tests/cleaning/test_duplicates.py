@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_platform.cleaning.duplicates import link_copies
+from data_platform.cleaning.duplicates import fold_words, link_copies
 
 Row = tuple[str, str | None, int, str]
 CAMPAIGN = "Brand X ruined my holiday, share this with everyone you know!"
@@ -23,7 +23,7 @@ def table(rows: list[Row]) -> pa.Table:
             "posted_at": pa.array(
                 [begin + timedelta(minutes=row[2]) for row in rows], pa.timestamp("us", tz="UTC")
             ),
-            "body_clean": pa.array([row[3] for row in rows], pa.string()),
+            "words": fold_words(pa.array([row[3] for row in rows], pa.string())),
         }
     )
 

@@ -2,6 +2,7 @@
 
 import random
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
@@ -20,8 +21,14 @@ def finding(ids: list[str], dates: list[str] | None = None, pages: int = 1) -> s
     dates = dates or [f"2024-03-01 {n}" for n in range(len(ids))]
     size = -(-len(ids) // pages) or 1
     for start in range(0, len(ids), size):
-        guard.add(pa.table({"source_id": ids[start:][:size], "posted_at": dates[start:][:size]}))
+        guard.add(page(ids[start:][:size], dates[start:][:size]))
     return guard.finding
+
+
+def page(ids: list[str], dates: list[str]) -> IdentityGuard:
+    records = pa.table({"source_id": pa.array(ids, pa.string()), "posted_at": dates})
+    with duckdb.connect() as connection:
+        return IdentityGuard.of(records, connection)
 
 
 @pytest.mark.parametrize("count", [1, 2, 300])
@@ -83,8 +90,7 @@ def test_a_single_odd_id_does_not_condemn_the_others():
 
 
 def test_the_message_gives_numbers_an_example_and_the_way_out():
-    guard = IdentityGuard()
-    guard.add(pa.table({"source_id": ["5.70306E+17"] * 3}))
+    guard = page(["5.70306E+17"] * 3, ["2024-03-01"] * 3)
     with pytest.raises(PermanentSourceError) as caught:
         guard.require_sound("a.csv")
     for part in ("a.csv: 3 of 3 ids", "'5.70306E+17'", "as text", "trust_ids: true"):
