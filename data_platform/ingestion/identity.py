@@ -82,7 +82,8 @@ class IdentityGuard:
                 SELECT id, n, number, length(id) - {EXCEL_DIGITS} AS digits,
                     number IS NULL AND regexp_full_match(id, $scientific) AS is_scientific,
                     number IS NULL AND regexp_full_match(id, $fractional) AS is_fractional,
-                    number IS NOT NULL AND number % pow(10, digits)::BIGINT = 0 AS is_rounded,
+                    number IS NOT NULL AND number % pow(10, greatest(1, least(4, digits)))::BIGINT = 0
+                        AS is_rounded,
                     floor(log2(number)) - {FLOAT_BITS} + 1 AS bits,
                     number::DOUBLE::HUGEINT = number AS is_float
                 FROM ids

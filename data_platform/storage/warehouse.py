@@ -48,7 +48,7 @@ REFRESH_ATTEMPTS = 5
 STORAGE_VERSION = "v1.5.0"
 DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 # DuckDB's default is four fifths of the machine; past this it works on disk.
-MEMORY_LIMIT = "768MB"
+MEMORY_LIMIT = "512MB"
 HELD_BY_ANOTHER = "Could not set lock on file"  # of DuckDB's message
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
 _OPEN_ALERT = "kind = ? AND subject = ? AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL"

@@ -35,10 +35,17 @@ MAX_DOCUMENT_CHARACTERS = 256 * 1024 * 1024
 NO_OBJECT = "not a JSON object"
 # Numbers do not pass through a float: 64-bit ids would be rounded, and 1.50 is not 1.5.
 _FAST = msgspec.json.Decoder(float_hook=str)
-# Also reads NaN, half a surrogate pair and whole numbers of any length.
-_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 Record = Mapping[str, object]
+
+
+def _whole_number(digits: str) -> int | str:
+    """Python does not turn thousands of digits into a number, nor such a number into text."""
+    return int(digits) if len(digits) < 1_000 else digits
+
+
+# Also reads NaN, half a surrogate pair and whole numbers of any length.
+_JSON = json.JSONDecoder(parse_int=_whole_number, parse_float=str, parse_constant=str)
 
 
 def read_lines(path: Path, feed: FileFeed) -> Iterator[Rows]:
