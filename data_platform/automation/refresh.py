@@ -76,7 +76,7 @@ class Refresher:
         stop: StopRequest,
     ) -> None:
         self._definitions = definitions
-        self._instance = instance
+        self.instance = instance
         self._handler = _ProgressHandler(progress)
         self._stop = stop
 
@@ -94,14 +94,14 @@ class Refresher:
         missing = 0
         for table, day, digest, row_count in versions:
             if table not in recorded:
-                recorded[table] = self._instance.event_log_storage.get_latest_tags_by_partition(
+                recorded[table] = self.instance.event_log_storage.get_latest_tags_by_partition(
                     dg.AssetKey(table),
                     dg.DagsterEventType.ASSET_MATERIALIZATION,
                     [DATA_VERSION_TAG],
                 )
             if recorded[table].get(day.isoformat(), {}).get(DATA_VERSION_TAG) != digest:
                 found = DayWrite(table, day, row_count=row_count, digest=digest)
-                self._instance.report_runless_asset_event(day_materialization(found))
+                self.instance.report_runless_asset_event(day_materialization(found))
                 missing += 1
         return missing
 
@@ -141,7 +141,7 @@ class Refresher:
         """Land what passes the contract now of the records in quarantine; return how many."""
         result = self._definitions.resolve_job_def(REPLAY_JOB).execute_in_process(
             run_config={**QUIET, "ops": {REPLAY_OP: {"config": {"feeds": list(feeds)}}}},
-            instance=self._instance,
+            instance=self.instance,
             tags={HOST_TAG: gethostname()},
             raise_on_error=False,
         )
@@ -170,7 +170,7 @@ class Refresher:
         try:
             result = self._definitions.resolve_job_def(job_name).execute_in_process(
                 run_config=QUIET,
-                instance=self._instance,
+                instance=self.instance,
                 asset_selection=keys,
                 tags=tags,
                 raise_on_error=False,

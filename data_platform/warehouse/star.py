@@ -41,8 +41,8 @@ def refresh_star(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
     )
     fact_filter, fact_parameters = days_filter(FCT_FEEDBACK, days)
     connection.execute(
-        "CREATE TEMP TABLE former_authors AS SELECT DISTINCT author_id FROM fct_feedback"
-        f" WHERE {fact_filter} AND author_id IS NOT NULL",
+        f"CREATE TEMP TABLE left_authors AS SELECT author_id FROM fct_feedback WHERE {fact_filter}"
+        " AND author_id IS NOT NULL EXCEPT SELECT author_id FROM day_posts",
         fact_parameters,
     )
     counts = transaction.merge_days(FCT_FEEDBACK, days, "day_posts")
@@ -67,11 +67,12 @@ def refresh_star(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
             isodow(d) AS weekday, isodow(d) >= 6 AS is_weekend
         FROM (SELECT unnest(generate_series(DATE '{days.first}', DATE '{days.last}', INTERVAL 1 DAY))
             ::DATE AS d)"""
-    # An author whose last post went (deleted, or moved to a day not refreshed yet) goes too.
-    connection.execute(
-        "DELETE FROM dim_author WHERE author_id IN (SELECT author_id FROM former_authors"
-        " WHERE author_id NOT IN (SELECT author_id FROM fct_feedback WHERE author_id IS NOT NULL))"
-    )
+    if transaction.count("SELECT count(*) FROM left_authors"):
+        # An author whose last post went (deleted, or moved to a day not refreshed yet) goes too.
+        connection.execute(
+            "DELETE FROM dim_author WHERE author_id IN (SELECT author_id FROM left_authors"
+            " ANTI JOIN fct_feedback USING (author_id))"
+        )
     return [
         *facts,
         *_upsert(transaction, DIM_FEED, days, feeds),
