@@ -62,6 +62,16 @@ def test_the_original_is_the_earliest_then_the_smallest_id() -> None:
     assert link_copies(table(rows)).to_pylist() == ["x:1", "x:1", None]
 
 
+def test_copies_are_looked_for_among_the_posts_of_a_day() -> None:
+    next_day = 24 * 60
+    rows: list[Row] = [
+        ("x:1", "a", 0, CAMPAIGN),
+        ("x:2", "a", next_day, CAMPAIGN),
+        ("x:3", "b", next_day + 1, CAMPAIGN),
+    ]
+    assert link_copies(table(rows)).to_pylist() == [None, None, "x:2"]
+
+
 def test_no_rows_give_no_rows() -> None:
     found = link_copies(table([]))
     assert len(found) == 0

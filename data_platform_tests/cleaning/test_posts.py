@@ -133,3 +133,27 @@ def test_neighbouring_fields_cannot_be_confused() -> None:
     hashes = scored_text_hash(pa.array(["1:xab", "xab", None]), pa.array(["en", "en1:", "en"]))
     assert hashes[0] != hashes[1]
     assert hashes[2].as_py() is None
+
+
+def test_any_number_of_threads_cleans_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_platform.cleaning.posts.FEWEST_ROWS_PER_THREAD", 3)
+    raw = raw_posts(
+        *({"body": f"Bag {n // 2} lost &amp; found!", "author_id": "a"} for n in range(20))
+    )
+    ways = [
+        clean_posts(raw, default_languages={}, min_campaign_chars=40, threads=threads)
+        for threads in (1, 2, 7)
+    ]
+    assert ways[0].num_rows == 20
+    assert ways[0]["duplicate_of"].null_count == 10
+    assert all(way.to_pylist() == ways[0].to_pylist() for way in ways)
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(alphabet=st.sampled_from("aé1 .!?-–。🙂日@#\n"), max_size=30), max_size=5))
+def test_words_are_the_runs_without_a_space_that_hold_a_letter_or_a_digit(
+    bodies: list[str],
+) -> None:
+    for row in cleaned(*({"body": body} for body in bodies)):
+        words = [w for w in row["body_clean"].split(" ") if any(c.isalnum() for c in w)]
+        assert row["word_count"] == len(words)
