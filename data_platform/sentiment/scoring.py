@@ -112,11 +112,14 @@ class Scoring:
             parameters,
         ).fetchall()
         key = " AND ".join(f"t.{name} = n.{name}" for name in SENTIMENT_SCORES.key)
-        inserted = connection.execute(
+        by_day = f"SELECT {day} AS day, count(*) FROM sentiment_scores t WHERE {where} GROUP BY day"
+        kept = dict(connection.execute(by_day, parameters).fetchall())
+        connection.execute(
             f"INSERT INTO sentiment_scores SELECT * FROM new_scores n WHERE NOT EXISTS"
-            f" (SELECT 1 FROM sentiment_scores t WHERE {where} AND {key}) RETURNING {day}",
+            f" (SELECT 1 FROM sentiment_scores t WHERE {where} AND {key})",
             parameters,
-        ).fetchall()
+        )
+        there = dict(connection.execute(by_day, parameters).fetchall())
         identity = self.model.identity
         active = pa.table(
             {
@@ -147,18 +150,12 @@ class Scoring:
                 [list(self.languages)],
             ).fetchall()
         )
-        there = dict(
-            connection.execute(
-                f"SELECT {day} AS day, count(*) FROM sentiment_scores t WHERE {where} GROUP BY day",
-                parameters,
-            ).fetchall()
-        )
-        fates = [Counter(found for (found,) in rows) for rows in (inserted, moved, deleted)]
+        fates = [Counter(found for (found,) in rows) for rows in (moved, deleted)]
         counts = {}
         for of_day in days:
-            new, updated, gone = (fate[of_day] for fate in fates)
-            unchanged = there.get(of_day, 0) - new - updated
-            counts[of_day] = MergeCounts(new, updated, unchanged, gone)
+            updated, gone = (fate[of_day] for fate in fates)
+            new = there.get(of_day, 0) - kept.get(of_day, 0)
+            counts[of_day] = MergeCounts(new, updated, kept.get(of_day, 0) - updated, gone)
         made_from = {of_day: {**digests[of_day], **self.made_from()} for of_day in days}
         return [
             write.with_numbers(unscored=unscored.get(write.day, 0))
