@@ -29,6 +29,7 @@ from data_platform.schemas import (
     RAW_FEEDBACK,
     SENTIMENT_SCORES,
     TABLES,
+    Column,
 )
 from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import (
@@ -407,11 +408,25 @@ def test_a_digest_tells_null_from_text_and_values_between_columns_apart(warehous
     rows = [
         sentiment_row(feed="a", language="b"),
         sentiment_row(feed="ab", language=""),
-        sentiment_row(feed='a","language":"b', language=""),
+        sentiment_row(feed="a|b", language="c"),
+        sentiment_row(feed="a", language="b|c"),
         sentiment_row(mean_compound=0.0),
         sentiment_row(mean_compound=None),
     ]
     assert len({replace(warehouse, row)[1].digest for row in rows}) == len(rows)
+
+
+def test_a_digest_tells_null_from_empty_text(warehouse):
+    columns = [Column("first", "VARCHAR", ""), Column("second", "VARCHAR", "")]
+    rows = ["NULL, NULL", "NULL, ''", "'', NULL", "'', ''", "'|', NULL", "NULL, '|'"]
+    with warehouse.transaction() as transaction:
+        digests = {
+            transaction.digest_of(
+                f"(SELECT * FROM (VALUES ({row})) AS t (first, second))", columns, "TRUE", []
+            )
+            for row in rows
+        }
+    assert len(digests) == len(rows)
 
 
 def test_a_day_says_whether_it_changed(warehouse):
