@@ -13,12 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.posts import opened, settings_of, write_posts
 from benchmarks.results import save, show
-from data_platform.automation.refresh import Refresher, RefreshOutcome
+from data_platform.automation.refresh import RefreshOutcome
 from data_platform.automation.staleness import Staleness
 from data_platform.definitions import cleaning_of, scoring_of
 from data_platform.ingestion.feeds import Feeds
@@ -40,71 +41,91 @@ def main() -> None:
         measure(Path(folder), sorted(arguments.sizes), arguments.runs)
 
 
-def measure(home: Path, sizes: Sequence[int], runs: int) -> None:
-    """Print the table, and keep the ratio of the last size to the first."""
+class Platform:
+    """A platform of its own in `home`, open for refreshing."""
+
+    def __init__(self, home: Path, first_day: date, refreshers: ExitStack) -> None:
+        home.mkdir()
+        settings = settings_of(home, first_day, "en")
+        self.home = home
+        self.post_count = 0
+        self.warehouse = Warehouse(settings.warehouse_path)
+        self.staleness = Staleness(Feeds(settings), cleaning_of(settings), scoring_of(settings))
+        self.refresher = refreshers.enter_context(opened(settings))
+
+    def grow(self, size: int) -> float:
+        """Load posts of earlier days until there are `size`; return the seconds of loading."""
+        added = size - self.post_count
+        last = LAST_DAY - timedelta(days=self.post_count // POSTS_PER_DAY)
+        write_posts(self.home / f"{size}.ndjson", added, last, added // POSTS_PER_DAY)
+        self.post_count = size
+        return self.refresh()[0]
+
+    def refresh_new_posts(self, label: str) -> tuple[float, float, float]:
+        """Deliver 100 new posts of the last day; return seconds, those of noticing, CPU-seconds."""
+        write_new_posts(self.home / f"new-{label}.ndjson", label)
+        return self.refresh()
+
+    def refresh(self) -> tuple[float, float, float]:
+        """Do what `data-platform run` does before it publishes."""
+        outcome = RefreshOutcome()
+        days: list[date] = []
+        cpu = time.process_time()
+        seconds = [
+            clock(lambda: self.refresher.complete_history(self.warehouse)),
+            clock(lambda: self.refresher.collect(["posts"], [], outcome)),
+            clock(lambda: days.extend(self.staleness.stale_days(self.warehouse))),
+            clock(lambda: self.refresher.refresh(days, outcome)),
+            clock(
+                lambda: self.refresher.refresh_moved(self.staleness, self.warehouse, [], outcome)
+            ),
+        ]
+        if outcome.failures:
+            raise SystemExit("\n".join(outcome.failures))
+        return sum(seconds), seconds[0] + seconds[2] + seconds[4], time.process_time() - cpu
+
+    def publish(self) -> float:
+        return clock(lambda: self.refresher.publish(RefreshOutcome()))
+
+
+def measure(folder: Path, sizes: Sequence[int], runs: int) -> None:
+    """Print the table, and keep the ratio of the last size to the first.
+
+    Each size is measured in turns with a warehouse of the first size, so that a machine that
+    changes its speed meanwhile changes no ratio.
+    """
     first_day = LAST_DAY - timedelta(days=sizes[-1] // POSTS_PER_DAY - 1)
-    settings = settings_of(home, first_day, "en")
-    warehouse = Warehouse(settings.warehouse_path)
-    staleness = Staleness(Feeds(settings), cleaning_of(settings), scoring_of(settings))
     rows: list[tuple[object, ...]] = []
-    refreshes: list[float] = []
-    cpu_seconds: list[float] = []
-    with opened(settings) as refresher:
-        there = 0
+    ratios: list[tuple[float, float]] = []
+    with ExitStack() as refreshers:
+        small = Platform(folder / "small", first_day, refreshers)
+        small.grow(sizes[0])
+        large = Platform(folder / "large", first_day, refreshers)
         for size in sizes:
-            last = LAST_DAY - timedelta(days=there // POSTS_PER_DAY)
-            write_posts(
-                home / f"{size}.ndjson", size - there, last, (size - there) // POSTS_PER_DAY
-            )
-            loading, _, _ = refresh_what_is_new(refresher, staleness, warehouse)
-            publishing = clock(lambda: refresher.publish(RefreshOutcome()))
+            loading = large.grow(size)
             os.sync()  # what the loading left to be written is not the refresh's to wait for
-            found = []
-            cpu = time.process_time()
-            for run in range(runs):
-                write_new_posts(home / f"new-{size}-{run}.ndjson", f"{size}-{run}")
-                found.append(refresh_what_is_new(refresher, staleness, warehouse))
-            cpu = (time.process_time() - cpu) / runs
-            whole, noticing, refresh = (
-                statistics.median(column) for column in zip(*found, strict=True)
+            turns = [
+                (small.refresh_new_posts(f"{size}-{n}"), large.refresh_new_posts(f"{size}-{n}"))
+                for n in range(runs)
+            ]
+            of_small, of_large = (
+                [statistics.median(column) for column in zip(*measured, strict=True)]
+                for measured in zip(*turns, strict=True)
             )
-            again = clock(lambda: refresher.publish(RefreshOutcome()))
-            refreshes.append(whole)
-            print(f"{size:,} posts: {whole:.1f} s", file=sys.stderr)
-            cpu_seconds.append(cpu)
-            rows.append((f"{size:,}", loading, publishing, noticing, refresh, whole, cpu, again))
-            there = size
+            ratios.append((of_large[0] / of_small[0], of_large[2] / of_small[2]))
+            print(
+                f"{size:,} posts: {of_large[0]:.1f} s, {ratios[-1][0]:.2f} times", file=sys.stderr
+            )
+            publishing = large.publish()
+            large.refresh_new_posts(f"{size}-last")
+            again = large.publish()
+            rows.append((f"{size:,}", loading, *of_large, *ratios[-1], publishing, again))
     header = (
-        *("posts", "load the difference", "publish it"),
-        *("notice", "refresh", "both", "CPU-seconds of both", "publish"),
+        *("posts", "load the difference", "100 new posts", "of it noticing", "CPU-seconds"),
+        *("x smallest", "x smallest, CPU", "publish", "publish 100 new posts"),
     )
     show(f"Growth: {NEW_POSTS} new posts of one day, seconds, median of {runs}", header, rows)
-    save(
-        {
-            "growth.ratio_5m_10k": refreshes[-1] / refreshes[0],
-            "growth.ratio_5m_10k_cpu": cpu_seconds[-1] / cpu_seconds[0],
-        }
-    )
-
-
-def refresh_what_is_new(
-    refresher: Refresher, staleness: Staleness, warehouse: Warehouse
-) -> tuple[float, float, float]:
-    """Do what `data-platform run` does before it publishes.
-
-    Returns:
-        Seconds in all, to find out what is new, and to collect and refresh it.
-    """
-    outcome = RefreshOutcome()
-    noticing = clock(lambda: refresher.complete_history(warehouse))
-    collecting = clock(lambda: refresher.collect(["posts"], [], outcome))
-    days: list[date] = []
-    noticing += clock(lambda: days.extend(staleness.stale_days(warehouse)))
-    refreshing = clock(lambda: refresher.refresh(days, outcome))
-    noticing += clock(lambda: refresher.refresh_moved(staleness, warehouse, [], outcome))
-    if outcome.failures:
-        raise SystemExit("\n".join(outcome.failures))
-    return noticing + collecting + refreshing, noticing, collecting + refreshing
+    save({"growth.ratio_5m_10k": ratios[-1][0], "growth.ratio_5m_10k_cpu": ratios[-1][1]})
 
 
 def write_new_posts(path: Path, label: str) -> None:

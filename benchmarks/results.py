@@ -31,7 +31,10 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) ->
     print("| " + " | ".join(header) + " |")
     print("| " + " | ".join("---" for _ in header) + " |")
     for row in rows:
-        cells = (f"{cell:,.1f}" if isinstance(cell, float) else str(cell) for cell in row)
+        cells = (
+            f"{cell:,.{1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
+            for cell in row
+        )
         print("| " + " | ".join(cells) + " |")
 
 
