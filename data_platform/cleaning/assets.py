@@ -75,7 +75,7 @@ def cleaning_assets(
             warehouse.warehouse,
             [CLEANED_FEEDBACK],
             lambda days: cleaning.refresh_days(warehouse.warehouse, days),
-            lambda days: warehouse.warehouse.row_counts(RAW_FEEDBACK, days),
+            lambda days: warehouse.warehouse.text_weights(RAW_FEEDBACK, days, "body"),
             {CLEANED_FEEDBACK.name: FURTHER_RULES},
             judge,
         )

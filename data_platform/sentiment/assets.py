@@ -68,7 +68,7 @@ def sentiment_assets(
             warehouse.warehouse,
             [SENTIMENT_SCORES],
             lambda days: scoring.refresh_days(warehouse.warehouse, days),
-            lambda days: warehouse.warehouse.row_counts(CLEANED_FEEDBACK, days),
+            lambda days: warehouse.warehouse.text_weights(CLEANED_FEEDBACK, days, "body_clean"),
             {SENTIMENT_SCORES.name: FURTHER_RULES},
         )
 

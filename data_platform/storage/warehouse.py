@@ -44,6 +44,7 @@ Rows = TypeVar("Rows")
 
 DEFAULT_LOCK_TIMEOUT_SECONDS = 900.0
 REFRESH_ATTEMPTS = 5
+BYTES_OF_A_ROW = 400  # text that counts as one row, where rows are counted for what they weigh
 # Files of this format are read by DuckDB 1.5 and 2.0; without it a 2.0 file does not open in 1.5.
 STORAGE_VERSION = "v1.5.0"
 DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
@@ -693,6 +694,22 @@ class Warehouse:
                     f"SELECT day, row_count FROM {DAY_VERSIONS.name}"
                     " WHERE table_name = ? AND day BETWEEN ? AND ?",
                     [table.name, days.first, days.last],
+                ).fetchall()
+            )
+
+    def text_weights(self, table: Table, days: DaySpan, column: str) -> dict[date, int]:
+        """Return the rows of `table` on each day, a row of long text in `column` counted as several.
+
+        What is computed outside of DuckDB is held in memory as a whole.
+        """
+        where, parameters = days_filter(table, days)
+        with self.transaction() as transaction:
+            return dict(
+                transaction.connection.execute(
+                    f"SELECT {table.day_expression()} AS day,"
+                    f" greatest(count(*), coalesce(sum(strlen({column})), 0) // {BYTES_OF_A_ROW})"
+                    f"::BIGINT FROM {table.name} WHERE {where} GROUP BY day",
+                    parameters,
                 ).fetchall()
             )
 

@@ -533,6 +533,14 @@ def test_a_table_without_a_day_has_no_day_filter():
     assert days_filter(CLEANED_FEEDBACK, TODAY, "t.")[0] == "t.posted_at >= ? AND t.posted_at < ?"
 
 
+def test_a_row_of_long_text_weighs_as_several(warehouse):
+    other = DAY + timedelta(1)
+    replace(warehouse, sentiment_row(), sentiment_row(feed="b" * 4_000))
+    replace(warehouse, sentiment_row(date=other), day=other)
+    weights = warehouse.text_weights(DAILY_SENTIMENT, DaySpan(DAY, other), "feed")
+    assert weights == {DAY: 10, other: 1}
+
+
 def test_the_same_trouble_raises_one_alert(warehouse):
     trouble = Trouble("check_failed", "raw_feedback: key_is_unique", "1 row", DAY)
     assert warehouse.raise_alert(trouble)
