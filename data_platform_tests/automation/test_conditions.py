@@ -1,6 +1,6 @@
 """The refresh: the days that changed and no other, nothing for what did not change, and no storms."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -25,19 +25,21 @@ FIRST = [
 
 
 class Ticks:
-    """Evaluates the conditions again and again, as the daemon does."""
+    """Evaluates the conditions again and again, as the daemon does: a minute apart, from noon on."""
 
     def __init__(self, platform):
         self.platform, self.cursor = platform, None
+        self.at = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
         self.requested_at_first = self.tick()
 
-    def tick(self, at=None):
+    def tick(self):
         """Return what is requested: asset name to days ('' for one without days)."""
+        self.at += timedelta(minutes=1)
         result = dg.evaluate_automation_conditions(
             defs=self.platform.definitions,
             instance=self.platform.instance,
             cursor=self.cursor,
-            evaluation_time=at,
+            evaluation_time=self.at,
         )
         self.cursor = result.cursor
         return {
@@ -192,20 +194,25 @@ def test_many_days_are_one_request_and_wait_while_they_are_being_refreshed(live)
     assert ticks.tick().keys() & set(DAILY) == set()
 
 
-def test_what_covers_all_days_follows_changes_once(ticks):
-    def publish():
-        assert ticks.platform.run("publish_job").success
-
+def test_what_covers_all_days_follows_changes_and_comes_to_rest(ticks):
+    """A change is followed within two minutes; after that, nothing is made again for nothing."""
     ticks.tick()
     ticks.refresh("2026-02-01", "2026-02-03")
     ticks.refresh(today(ticks), today(ticks))
-    publish()
-    ticks.tick()
-    publish()
-    assert ticks.tick() == {}
+    requested = set()
+    for _ in range(2):
+        requested |= ticks.tick().keys()
+        assert ticks.platform.run("publish_job").success
+    assert requested - set(DAILY) == {
+        "source_health",
+        "sentiment_evaluation",
+        "feedback_snapshot",
+        "feedback_report",
+    }
+    assert [ticks.tick() for _ in range(3)] == [{}] * 3
     raw = [dg.AssetKey("raw_feedback")]
     assert ticks.platform.run("refresh_job", days=("2026-02-01", "2026-02-01"), keys=raw).success
-    assert ticks.tick() == {}
+    assert [ticks.tick() for _ in range(3)] == [{}] * 3
 
 
 def test_every_asset_has_a_freshness_policy_and_only_feeds_have_no_condition(live):
