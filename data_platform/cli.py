@@ -104,17 +104,16 @@ def check() -> None:
     problems = 0
     for name in feeds.names:
         try:
-            connector = feeds.connector(name)
-            found = connector.files()
-            rows = _first_rows(settings, name, 1)
-            out.print(f"Feed {name}: {len(found)} file(s){', readable' if rows else ''}: well")
-            if not found:
-                out.print(f"  no file matches {connector.feed.path!r} yet; put one there")
-        except SourceError as error:
-            problems += 1
+            seen = feeds.probe(name)
+            is_readable = feeds.is_of_files(name) and bool(_first_rows(settings, name, 1))
+            out.print(f"Feed {name}: {escape(seen)}{', readable' if is_readable else ''}: well")
+            if seen == "0 file(s)":
+                out.print(f"  no file matches {feeds.files(name).feed.path!r} yet; put one there")
+        except (SourceError, ConfigurationError) as error:
+            problems = max(problems, error.exit_code)
             err.print(f"[red]Feed {name}:[/red] {escape(str(error))}")
     if problems:
-        sys.exit(SourceError.exit_code)
+        sys.exit(problems)
 
 
 @main.command()
@@ -144,7 +143,7 @@ def run(as_json: bool) -> None:
     settings = load_settings()
     with _refresher(settings) as (refresher, outcome, staleness, warehouse):
         refresher.complete_history(warehouse)
-        refresher.collect([feed.name for feed in settings.feeds], [], outcome)
+        refresher.collect(_groups(settings, None), [], outcome)
         refresher.refresh(staleness.stale_days(warehouse), outcome)
         refresher.refresh_moved(staleness, warehouse, [], outcome)
         refresher.publish(outcome)
@@ -172,10 +171,10 @@ def backfill(
     started = time.monotonic()
     settings = load_settings()
     days = _range(settings, first.date(), last.date())
-    names = [settings.feed(feed_name).name] if feed_name else [f.name for f in settings.feeds]
+    groups = _groups(settings, feed_name)
     with _refresher(settings) as (refresher, outcome, staleness, warehouse):
         outdated_before = staleness.outdated_days(warehouse)
-        refresher.collect(names, days, outcome)
+        refresher.collect(groups, days, outcome)
         if newest_first:
             for day in reversed(days):
                 refresher.refresh([day], outcome)
@@ -425,6 +424,16 @@ def _finish(settings: Settings, outcome: Any, seconds: float, as_json: bool) -> 
         sys.exit(DATA_NOT_WELL)
 
 
+def _groups(settings: Settings, feed_name: str | None) -> list[list[str]]:
+    """Return the feeds to collect: each of files by itself, those on the network together."""
+    from data_platform.feed_settings import FileFeed
+
+    chosen = [settings.feed(feed_name)] if feed_name else settings.feeds
+    files = [[feed.name] for feed in chosen if isinstance(feed, FileFeed)]
+    others = [feed.name for feed in chosen if not isinstance(feed, FileFeed)]
+    return [*files, others] if others else files
+
+
 def _range(settings: Settings, first: date, last: date) -> list[date]:
     """Return the days of a backfill.
 
@@ -458,7 +467,10 @@ def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any
     from data_platform.ingestion.contract import Delivery, PostContract
     from data_platform.ingestion.feeds import Feeds
 
-    connector = Feeds(settings).connector(name)
+    feeds = Feeds(settings)
+    if not feeds.is_of_files(name):
+        return feeds.preview(name, count)
+    connector = feeds.files(name)
     rows: list[dict[str, Any]] = []
     with PostContract(connector.feed, b"preview: nothing is stored") as contract:
         for file in connector.files():

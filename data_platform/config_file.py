@@ -178,6 +178,14 @@ def _explain(
         text = EXPECTED[kind]
     elif kind == "extra_forbidden":
         text = f"there is no such key{nearest(str(location[-1]), list(above.model_fields))}"
+    elif kind == "union_tag_not_found":
+        line, where = _line_of(root, problem["loc"], line), f"{where}.kind"
+        text = "this key is required"
+    elif kind == "union_tag_invalid":
+        line, where = _line_of(root, problem["loc"], line), f"{where}.kind"
+        names = re.findall(r"'([^']*)'", str(context["expected_tags"]))
+        given = str(context["tag"])
+        text = f"{_shown(repr(given))} is not one of {', '.join(names)}{nearest(given, names)}"
     elif kind == "literal_error":
         names = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         given = str(location[-1]) if problem["loc"][-1] == "[key]" else str(value)
@@ -201,9 +209,15 @@ def _find(
         and the model that the last part belongs to.
     """
     node, line, above = root, _line(root), model
-    inner: type[BaseModel] | None = model
+    models: list[type[BaseModel]] = [model]
     location: list[int | str] = []
     for position, part in enumerate(loc):
+        if position and isinstance(loc[position - 1], int):
+            # pydantic puts the kind of an entry between its number and its keys
+            chosen = [model for model in models if part in _kinds(model)]
+            if chosen:
+                above, models = chosen[0], chosen
+                continue
         if isinstance(node, yaml.MappingNode):
             entry = next((pair for pair in node.value if pair[0].value == str(part)), None)
             if entry is not None:
@@ -219,19 +233,35 @@ def _find(
             line = _line(node)
         else:
             continue
-        if inner is not None and isinstance(part, str):
-            above = inner
-            field = inner.model_fields.get(part)
-            inner = _model_in(field.annotation) if field is not None else None
+        if isinstance(part, str):
+            above = models[0] if models else above
+            field = above.model_fields.get(part) if models else None
+            models = _models_in(field.annotation) if field is not None else []
     return line, tuple(location), above
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field holds, also in a list."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+def _line_of(root: yaml.Node, loc: Sequence[int | str], line: int) -> int:
+    """Return the line of the key `kind` of the entry at `loc`, or `line` if it has none."""
+    node = root
+    for part in loc:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+        elif isinstance(node, yaml.MappingNode):
+            node = next(value for key, value in node.value if key.value == part)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((_line(key) for key, _ in pairs if key.value == "kind"), line)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field holds, also in a list, or as one of several kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None else ()
 
 
 def _shown(text: str) -> str:

@@ -1,5 +1,7 @@
 """The errors that this platform raises on purpose, under one base class, each with the exit code that scripts see."""
 
+from datetime import datetime
+
 
 class DataPlatformError(Exception):
     """Something a person can act on; its message says what was tried, on what, and what to do next."""
@@ -25,6 +27,47 @@ class TransientSourceError(SourceError):
 
 class PermanentSourceError(SourceError):
     """The source will fail in the same way until somebody changes the source or the configuration."""
+
+
+class ThrottledError(TransientSourceError):
+    """The source wants to be asked again later than a run may wait.
+
+    Attributes:
+        until: when, by our clock; no request is made before.
+    """
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class BudgetSpentError(TransientSourceError):
+    """The feed has made the requests, or spent the units or the money, that it may in a run or a day."""
+
+
+class TokenExpiredError(TransientSourceError):
+    """The source does not know the page any more where a window was to go on; it begins anew."""
+
+
+class UnreachableError(PermanentSourceError):
+    """The source lists nothing of a window any more, because it lies too far back."""
+
+
+class GoneError(PermanentSourceError):
+    """The source says that what was asked for is not there, or not any more (404, 410)."""
+
+
+class RefusedError(PermanentSourceError):
+    """The source refuses a request as it is.
+
+    Attributes:
+        status: its HTTP status.
+        body: its answer, at most 10,000 characters.
+    """
+
+    def __init__(self, message: str, status: int, body: str) -> None:
+        super().__init__(message)
+        self.status, self.body = status, body
 
 
 class InterruptedRunError(DataPlatformError):

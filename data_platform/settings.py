@@ -1,245 +1,20 @@
 """The one reader of environment variables and feedback.yaml: typed, validated, with messages that help."""
 
-import codecs
-import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data_platform.config_file import nearest, read_model
 from data_platform.errors import ConfigurationError
+from data_platform.feed_settings import AnyFeed, Strict
 
 CONFIG_FILE_NAME = "feedback.yaml"
-ContractField = Literal[
-    "source_id",
-    "posted_at",
-    "body",
-    "title",
-    "author_handle",
-    "edited_at",
-    "is_deleted",
-    "language",
-    "rating",
-    "label",
-    "conversation_id",
-    "parent_id",
-    "url",
-    "like_count",
-    "share_count",
-    "reply_count",
-    "change",
-]
-FileFormat = Literal["csv", "tsv", "ndjson", "json", "parquet", "xlsx"]
-CONTRACT_FIELDS: tuple[str, ...] = get_args(ContractField)
-EPOCH_FORMATS = ("epoch_seconds", "epoch_milliseconds", "epoch_microseconds")
-REQUIRED_FIELDS = ("source_id", "posted_at", "body")
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def interval(text: str) -> timedelta:
-    """Return the length of an interval that was written as in feedback.yaml, such as 5m."""
-    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
-
-
-def _check_interval(text: str) -> str:
-    if not re.fullmatch(r"\d{1,6}[smhd]", text):
-        message = f"{text!r} is not an interval; write a number and s, m, h or d, such as 5m"
-        raise ValueError(message)
-    return text
-
-
-def _check_positive(text: str) -> str:
-    if not interval(text):
-        message = "it must be longer than 0"
-        raise ValueError(message)
-    return text
-
-
-def _check_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        message = f"{name!r} is not a time zone; write a name such as UTC or Europe/Berlin"
-        raise ValueError(message) from error
-    return name
-
-
-def _check_encoding(name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        message = f"{name!r} is not an encoding; write a name such as utf-8, cp1252 or utf-16"
-        raise ValueError(message) from error
-
-
-def _check_path(text: str) -> str:
-    if not text.isprintable():
-        message = "a path has no line breaks and no control characters"
-        raise ValueError(message)
-    return text
-
-
-def _check_date_format(text: str) -> str:
-    if text in EPOCH_FORMATS:
-        return text
-    import duckdb  # reads the dates, so it says what a format is
-
-    try:
-        duckdb.execute("SELECT try_strptime('', ?)", [text])
-    except duckdb.Error as error:
-        names = ", ".join(EPOCH_FORMATS)
-        message = f"{text!r} is no format of dates, such as '%d.%m.%Y %H:%M', and none of {names}"
-        raise ValueError(message) from error
-    if "%" not in text:
-        message = f"{text!r} has no % in it; write a format such as '%d.%m.%Y %H:%M'"
-        raise ValueError(message)
-    return text
-
-
-def _one_or_several(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-PathText = Annotated[str, AfterValidator(_check_path)]
-DateFormat = Annotated[str, AfterValidator(_check_date_format)]
-Interval = Annotated[str, AfterValidator(_check_interval)]
-Encoding = Annotated[str, AfterValidator(_check_encoding)]
-ColumnNames = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_one_or_several, json_schema_input_type=str | list[str]),
-]
-TimeZoneName = Annotated[str, AfterValidator(_check_time_zone)]
-FeedName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FileFeed(_Strict):
-    """A feed of files: a path, a folder or a glob, of one format or several."""
-
-    kind: Literal["file"] = Field(description="The kind of feed: file.")
-    name: FeedName = Field(description="Name of the feed: a-z, digits and _, 41 characters.")
-    source: FeedName | None = Field(
-        default=None, description="Platform that the ids belong to; default: the feed's name."
-    )
-    path: PathText = Field(min_length=1, description="File, folder or glob, relative to this file.")
-    format: FileFormat | None = Field(
-        default=None, description="Format of the files; default: told by their suffix."
-    )
-    encoding: Encoding | None = Field(
-        default=None,
-        description="Encoding of text files that state none; default: UTF-8, or UTF-16 if they look so.",
-    )
-    delimiter: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1,
-        description="Between the columns of CSV; default: the one of , ; tab | that fits the header.",
-    )
-    quoted: bool = Field(
-        default=True,
-        description="Whether a CSV field may stand in double quotes; false: a quote is a letter.",
-    )
-    comment: str | None = Field(
-        default=None, min_length=1, description="Lines of CSV that begin with this are left out."
-    )
-    columns: tuple[str, ...] = Field(
-        default=(), description="Names of the columns, for CSV and Excel files without a header."
-    )
-    sheet: str | None = Field(
-        default=None, description="Sheet of an Excel workbook; default: the first."
-    )
-    records: str | None = Field(
-        default=None,
-        description="Path of the list of records in a JSON file, such as data.items;"
-        " default: the file itself, or the one list of objects in it.",
-    )
-    trust_ids: bool = Field(
-        default=False,
-        description="True: land files even if their ids look rounded or cut by a spreadsheet.",
-    )
-    timezone: TimeZoneName = Field(default="UTC", description="Time zone of dates that carry none.")
-    posted_at_format: DateFormat | None = Field(
-        default=None,
-        description="strptime format of the dates, or epoch_seconds, epoch_milliseconds or"
-        " epoch_microseconds;"
-        " default: ISO 8601.",
-    )
-    default_language: str | None = Field(
-        default=None,
-        pattern=r"^[a-z]{2,3}$",
-        description="Language that undetermined short texts take.",
-    )
-    fields: dict[ContractField, ColumnNames] = Field(
-        description="Field of the post contract: column of the file, path in JSON (user.name),"
-        " or a list of those, of which a file has one."
-    )
-    constants: dict[ContractField, str] = Field(
-        default_factory=dict, description="Field of the post contract: the same value for all."
-    )
-    rating_scale: tuple[float, float] | None = Field(
-        default=None, description="Lowest and highest rating, such as [1, 5]."
-    )
-    keep: tuple[str, ...] = Field(
-        default=(), description="Further columns to keep in source_metadata (personal zone)."
-    )
-    every: Annotated[Interval, AfterValidator(_check_positive)] = Field(
-        default="1m", description="How often the feed is looked at, at the latest."
-    )
-    settle: Interval = Field(
-        default="5s",
-        description="A file is read when nobody has changed it for this long;"
-        " 0s where files arrive by rename.",
-    )
-
-    @model_validator(mode="after")
-    def _check_mapping(self) -> "FileFeed":
-        mapped = {*self.fields, *self.constants}
-        required = ("source_id",) if "change" in mapped else REQUIRED_FIELDS
-        missing = [field for field in required if field not in mapped]
-        if missing:
-            message = f"fields must map {', '.join(missing)} to a column of the file"
-            raise ValueError(message)
-        if "source_id" in self.constants:
-            message = "source_id cannot be a constant: every post needs its own"
-            raise ValueError(message)
-        both = sorted(set(self.fields) & set(self.constants))
-        if both:
-            message = f"{', '.join(both)} stands under fields and under constants; keep one"
-            raise ValueError(message)
-        if "rating" in self.fields and self.rating_scale is None:
-            message = "rating needs rating_scale, such as rating_scale: [1, 5]"
-            raise ValueError(message)
-        if self.rating_scale and self.rating_scale[0] >= self.rating_scale[1]:
-            message = "rating_scale must be [lowest, highest]"
-            raise ValueError(message)
-        return self
-
-    @property
-    def platform(self) -> str:
-        """The platform whose ids the feed delivers."""
-        return self.source or self.name
-
-
-class CleaningOptions(_Strict):
+class CleaningOptions(Strict):
     """How text is prepared."""
 
     copy_min_characters: int = Field(
@@ -252,7 +27,7 @@ class CleaningOptions(_Strict):
     )
 
 
-class SentimentOptions(_Strict):
+class SentimentOptions(Strict):
     """Which model scores, and what it is given."""
 
     model: Literal["vader"] = Field(default="vader", description="The sentiment model.")
@@ -264,7 +39,7 @@ class SentimentOptions(_Strict):
     )
 
 
-class AlertOptions(_Strict):
+class AlertOptions(Strict):
     """From where on a person should look; shares and F1 are 0 to 1."""
 
     quarantined_share: float = Field(
@@ -287,7 +62,7 @@ class AlertOptions(_Strict):
     )
 
 
-class FeedbackConfig(_Strict):
+class FeedbackConfig(Strict):
     """What feedback.yaml holds."""
 
     start_date: date = Field(description="First day of feedback (UTC); earlier posts wait.")
@@ -300,7 +75,7 @@ class FeedbackConfig(_Strict):
     warehouse: str | None = Field(
         default=None, description="The DuckDB file; default: warehouse.duckdb in the data home."
     )
-    feeds: tuple[FileFeed, ...] = Field(min_length=1, description="Where feedback comes from.")
+    feeds: tuple[AnyFeed, ...] = Field(min_length=1, description="Where feedback comes from.")
     cleaning: CleaningOptions = Field(
         default=CleaningOptions(), description="How text is prepared."
     )
@@ -325,7 +100,7 @@ class FeedbackConfig(_Strict):
 
     @field_validator("feeds")
     @classmethod
-    def _check_names(cls, feeds: tuple[FileFeed, ...]) -> tuple[FileFeed, ...]:
+    def _check_names(cls, feeds: tuple[AnyFeed, ...]) -> tuple[AnyFeed, ...]:
         names = [feed.name for feed in feeds]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -344,7 +119,7 @@ class Environment(BaseSettings):
     feedback_author_key: SecretStr | None = None
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """Everything that the platform is told: the configuration, and where data lives.
 
     Attributes:
@@ -365,7 +140,7 @@ class Settings(_Strict):
         return self.config_path is None
 
     @property
-    def feeds(self) -> tuple[FileFeed, ...]:
+    def feeds(self) -> tuple[AnyFeed, ...]:
         return self.config.feeds
 
     @property
@@ -388,7 +163,7 @@ class Settings(_Strict):
     def dagster_home(self) -> Path:
         return self.home / "dagster"
 
-    def feed(self, name: str) -> FileFeed:
+    def feed(self, name: str) -> AnyFeed:
         """Return the feed of that name.
 
         Raises:

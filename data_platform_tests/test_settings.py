@@ -14,15 +14,9 @@ from pydantic import ValidationError
 
 from data_platform.cli import main
 from data_platform.errors import ConfigurationError
+from data_platform.feed_settings import FileFeed, interval
 from data_platform.sample import SAMPLE_FEEDS
-from data_platform.settings import (
-    Environment,
-    FileFeed,
-    config_schema,
-    interval,
-    load_settings,
-    read_config,
-)
+from data_platform.settings import Environment, config_schema, load_settings, read_config
 
 FIELDS = "{source_id: id, posted_at: at, body: text}"
 FEED = f"{{name: shop, kind: file, path: a.csv, fields: {FIELDS}}}"
@@ -63,7 +57,11 @@ def refusal(tmp_path: Path, text: str | bytes) -> str:
         ("a.csv", '"a\\0b"', "line 5, feeds[0].path: a path has no line breaks"),
         ("a.csv", "7", "line 5, feeds[0].path: text is expected; put it in quotes; found 7"),
         ("name: shop", "name: My Shop", "line 3, feeds[0].name: text of the form ^[a-z]"),
-        ("kind: file", "kind: files", "line 4, feeds[0].kind: 'files' is not one of file; did"),
+        (
+            "kind: file",
+            "kind: files",
+            "line 4, feeds[0].kind: 'files' is not one of file, mastodon",
+        ),
         ("body: text", "title: text", "line 3, feeds[0]: fields must map body"),
         ("body: text", "bdy: text", "line 6, feeds[0].fields.bdy: 'bdy' is not one of source_id"),
         ("body: text", "bdy: text", "; did you mean body?"),
@@ -123,7 +121,7 @@ def test_a_file_that_is_no_configuration_is_told_why(tmp_path, text, expected):
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path):
-    text = GOOD.replace("2026-01-01", "soon").replace("kind: file", "kind: x") + "more: 1\n"
+    text = GOOD.replace("2026-01-01", "soon").replace("kind: file", "kind: fax") + "more: 1\n"
     lines = refusal(tmp_path, text).splitlines()
     assert lines[0].endswith("3 thing(s) to mend")
     assert [line.split(",")[0] for line in lines[1:]] == ["  line 1", "  line 4", "  line 7"]

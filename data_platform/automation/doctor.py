@@ -134,18 +134,18 @@ def _feeds(settings: Settings) -> Iterator[Finding]:
         subject = f"feed {name}"
         lock = feed_lock(feeds.landing, name)
         try:
-            found = len(feeds.connector(name).files())
+            found = feeds.probe(name)
         except DataPlatformError as error:
             yield Finding(subject, False, str(error))
             continue
         if not _is_free(lock):
             yield Finding(subject, False, _stuck(lock))
             continue
-        gaps = feeds.ledger.gaps(name) if feeds.ledger.path.exists() else {}
-        for gap in gaps.values():
+        gaps = [g for g in feeds.gaps() if g.feed == name] if feeds.ledger.path.exists() else []
+        for gap in gaps:
             yield Finding(subject, False, gap.reason)
         if not gaps:
-            yield Finding(subject, True, f"{found} file(s)")
+            yield Finding(subject, True, found)
 
 
 def _models(_: Settings) -> Iterator[Finding]:

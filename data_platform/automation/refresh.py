@@ -19,7 +19,12 @@ from data_platform.automation.jobs import (
 )
 from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import HOST_TAG, failure_reason
-from data_platform.ingestion.assets import EVERY_DELIVERY_WAS_READ, feed_key
+from data_platform.ingestion.assets import (
+    COLLECT_NEW,
+    COLLECT_TAG,
+    EVERY_DELIVERY_WAS_READ,
+    feed_key,
+)
 from data_platform.partitions import DAYS_PER_RUN
 from data_platform.storage.days import utc_today
 from data_platform.storage.resources import DATA_VERSION_TAG, day_materialization
@@ -105,12 +110,21 @@ class Refresher:
                 missing += 1
         return missing
 
-    def collect(self, feeds: Sequence[str], days: Sequence[date], outcome: RefreshOutcome) -> None:
-        """Collect each feed by itself, so that one that fails does not hold up the others."""
-        for number, feed in enumerate(feeds, start=1):
+    def collect(
+        self, feeds: Sequence[Sequence[str]], days: Sequence[date], outcome: RefreshOutcome
+    ) -> None:
+        """Collect groups of feeds, one run each: one feed that fails does not hold up the others.
+
+        Args:
+            feeds: a group is collected in one run, its feeds at the same time.
+            days: none: what is new.
+        """
+        tags = {} if days else {COLLECT_TAG: COLLECT_NEW}
+        for number, group in enumerate(feeds, start=1):
             self._handler.progress("collecting", number - 1, len(feeds))
+            keys = [feed_key(name) for name in group]
             for chunk in chunks(days or [utc_today()]):
-                self._run(COLLECT_JOB, outcome, chunk, [feed_key(feed)])
+                self._run(COLLECT_JOB, outcome, chunk, keys, tags)
             self._handler.progress("collecting", number, len(feeds))
 
     def refresh(self, days: Sequence[date], outcome: RefreshOutcome) -> None:
@@ -161,8 +175,9 @@ class Refresher:
         outcome: RefreshOutcome,
         days: Sequence[date],
         keys: Sequence[dg.AssetKey] | None,
+        further_tags: Mapping[str, str] | None = None,
     ) -> None:
-        tags = {HOST_TAG: gethostname()}
+        tags = {HOST_TAG: gethostname(), **(further_tags or {})}
         if days:
             tags |= {RANGE_START: days[0].isoformat(), RANGE_END: days[-1].isoformat()}
         logger = logging.getLogger("data_platform.progress")

@@ -10,10 +10,15 @@ import dagster as dg
 
 from data_platform.automation.jobs import COLLECT_JOB
 from data_platform.errors import SourceError
-from data_platform.ingestion.assets import feed_key, landed_materialization
+from data_platform.feed_settings import interval
+from data_platform.ingestion.assets import (
+    COLLECT_NEW,
+    COLLECT_TAG,
+    feed_key,
+    landed_materialization,
+)
 from data_platform.ingestion.collect import PendingFiles
-from data_platform.ingestion.feeds import Feeds
-from data_platform.settings import interval
+from data_platform.ingestion.feeds import Feeds, PendingWindows
 from data_platform.storage.resources import DATA_VERSION_TAG
 
 NEW_FEEDBACK_SENSOR = "new_feedback_sensor"
@@ -88,6 +93,8 @@ def _new_feedback(feeds: Feeds) -> Evaluation:
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         round_ = _Round(feeds, context)
         for name in round_.feeds():
+            if not feeds.is_of_files(name):
+                continue
             pending = round_.pending(name)
             if pending and pending.has_work:
                 round_.request(name, pending)
@@ -112,7 +119,8 @@ def _due_feeds(feeds: Feeds) -> Evaluation:
                 continue
             # Not "before": a clock that was ahead for a while must not hold up the days until then.
             is_first_of_day = finished is None or finished.date() != feeds.open_days.last
-            if pending.has_work or is_first_of_day:
+            is_paused = isinstance(pending, PendingWindows) and not pending.has_work
+            if pending.has_work or (is_first_of_day and not is_paused):
                 round_.request(name, pending)
             else:
                 round_.report_landed_days(name)
@@ -155,7 +163,7 @@ class _Round:
             self._resume_after = name
         self._resume_after = None
 
-    def pending(self, name: str) -> PendingFiles | None:
+    def pending(self, name: str) -> PendingFiles | PendingWindows | None:
         """Return what is new in a feed; None, with a note, if it cannot be looked at."""
         try:
             found = self._feeds.pending(name, self.now, self._deadline)
@@ -164,11 +172,13 @@ class _Round:
             return None
         if found.unsettled_count:
             self._notes.append(f"{name}: {found.unsettled_count} file(s) still being written")
+        if isinstance(found, PendingWindows) and found.paused_until:
+            self._notes.append(f"{name}: paused until {found.paused_until:%Y-%m-%d %H:%M:%S} UTC")
         if not found.has_work:
             self._requested.pop(name, None)
         return found
 
-    def request(self, name: str, pending: PendingFiles) -> None:
+    def request(self, name: str, pending: PendingFiles | PendingWindows) -> None:
         """Request a collection, unless the same one was requested and came to nothing just before."""
         before = self._requested.get(name, {})
         times = before.get("times", 0) if before.get("state") == pending.state else 0
@@ -186,7 +196,7 @@ class _Round:
                 job_name=COLLECT_JOB,
                 asset_selection=[feed_key(name)],
                 partition_key=self._feeds.open_days.last.isoformat(),
-                tags={FEED_TAG: name},
+                tags={FEED_TAG: name, COLLECT_TAG: COLLECT_NEW},
             )
         )
 

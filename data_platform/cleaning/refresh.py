@@ -8,8 +8,8 @@ from hashlib import sha256
 import pyarrow as pa
 
 from data_platform.cleaning.posts import clean_posts
+from data_platform.feed_settings import AnyFeed
 from data_platform.schemas import CLEANED_FEEDBACK, RAW_FEEDBACK
-from data_platform.settings import FileFeed
 from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, days_filter
 
@@ -38,7 +38,7 @@ class Cleaning:
         threads: how many parts of a column are cleaned at the same time.
     """
 
-    feeds: Sequence[FileFeed]
+    feeds: Sequence[AnyFeed]
     copy_min_characters: int
     threads: int = 1
 

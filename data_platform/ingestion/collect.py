@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError, SourceError, TransientSourceError
+from data_platform.feed_settings import FileFeed, interval
 from data_platform.ingestion.connectors.file import (
     FileConnector,
     SourceFile,
@@ -33,9 +34,8 @@ from data_platform.ingestion.contract import (
 )
 from data_platform.ingestion.dates import format_advice
 from data_platform.ingestion.identity import IdentityGuard
-from data_platform.ingestion.ledger import Gap, KnownFile, Ledger
+from data_platform.ingestion.ledger import Delivered, Gap, KnownFile, Ledger
 from data_platform.schemas import CONTRACT_VERSION
-from data_platform.settings import FileFeed, interval
 from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
 from data_platform.storage.locks import ProcessLock
@@ -78,6 +78,10 @@ class Collection:
         errors: one message per delivery that was refused as a whole; the others are landed.
         new_errors: those of them that no earlier collection met.
         unsettled_count: files that are still being written, left for the next collection.
+        unchanged_count: records that were known as they are, and not landed again.
+        request_count, unit_count, throttled_seconds: what the collection of an interface has used.
+        unreachable: why days that were asked for cannot be collected, by day.
+        notes: why a window was left open that the next collection goes on with.
     """
 
     delivery_count: int = 0
@@ -87,6 +91,12 @@ class Collection:
     errors: list[str] = field(default_factory=list)
     new_errors: list[str] = field(default_factory=list)
     unsettled_count: int = 0
+    unchanged_count: int = 0
+    request_count: int = 0
+    unit_count: float = 0.0
+    throttled_seconds: float = 0.0
+    unreachable: dict[date, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -359,15 +369,17 @@ class _Reader:
         orphans = self.landing.collected(feed.name, unfinished)
         self.landing.remove(path for path in orphans if path not in kept)
         replaced = self.ledger.record(
-            delivery_id=delivery_id,
-            feed=feed.name,
-            content=content,
-            reading=self.reading,
-            file=file.path.name,
-            read_count=counts.read,
-            refused_count=counts.refused,
-            segments=segments,
-            landed_at=landed_at,
+            Delivered(
+                delivery_id,
+                feed.name,
+                content,
+                self.reading,
+                file.path.name,
+                counts.read,
+                counts.refused,
+                segments,
+                landed_at,
+            )
         )
         if counts.column_kinds:
             form = feed.format or format_of(file.path) or ""

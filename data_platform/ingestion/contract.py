@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data_platform.feed_settings import CONTRACT_FIELDS, AnyFeed
 from data_platform.ingestion.authors import hash_authors
 from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.dates import is_swapped_sql, sql_text, sql_texts, time_sql
@@ -20,7 +21,6 @@ from data_platform.schemas import (
     LANDED_COLUMNS,
     QUARANTINED_FEEDBACK,
 )
-from data_platform.settings import CONTRACT_FIELDS, FileFeed
 
 PAYLOAD_CHARACTERS = 10_000
 POST_SCHEMA = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in LANDED_COLUMNS])
@@ -88,7 +88,7 @@ class PostContract:
         author_key: key of the author hash.
     """
 
-    def __init__(self, feed: FileFeed, author_key: bytes) -> None:
+    def __init__(self, feed: AnyFeed, author_key: bytes) -> None:
         self.feed = feed
         self.author_key = author_key
         self._connection = duckdb.connect()

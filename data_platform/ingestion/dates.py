@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import product
 
-from data_platform.settings import EPOCH_FORMATS, FileFeed
+from data_platform.feed_settings import EPOCH_FORMATS, AnyFeed
 
 # ISO 8601 dates, with or without time and zone; the zone as Z, UTC, +01, +0100 or +01:00.
 ZONE = r"(Z|z|UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
@@ -40,7 +40,7 @@ CALENDARS = (
 ZONES = ("", " %z", "%z")
 
 
-def time_sql(name: str, feed: FileFeed) -> str:
+def time_sql(name: str, feed: AnyFeed) -> str:
     """Return SQL that reads the text column `name` as TIMESTAMPTZ.
 
     Null where it cannot be read under the feed's `posted_at_format` and `timezone`, or where no
@@ -52,7 +52,7 @@ def time_sql(name: str, feed: FileFeed) -> str:
     return f"CASE WHEN regexp_matches({name}, '[0-9]') AND {read} BETWEEN {window} THEN {read} END"
 
 
-def is_swapped_sql(name: str, feed: FileFeed) -> str:
+def is_swapped_sql(name: str, feed: AnyFeed) -> str:
     """Return SQL that is true where a date can be read only with day and month exchanged."""
     swapped = swapped_format(feed.posted_at_format)
     return f"try_strptime({name}, {sql_text(swapped)}) IS NOT NULL" if swapped else "FALSE"
@@ -65,7 +65,7 @@ def swapped_format(pattern: str | None) -> str | None:
     return pattern.replace("%d", "%\0").replace("%m", "%d").replace("%\0", "%m")
 
 
-def _read_sql(name: str, feed: FileFeed) -> str:
+def _read_sql(name: str, feed: AnyFeed) -> str:
     pattern = feed.posted_at_format
     zone = sql_text(feed.timezone)
     if pattern in EPOCH_UNITS:

@@ -1,7 +1,8 @@
 """Drift: how the columns of a delivery differ from those of the delivery before it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from data_platform.ingestion.connectors.columns import COLUMN_NAME, OPTIONAL, UNKNOWN_KIND
 
@@ -57,6 +58,34 @@ def drift_of(before: Mapping[str, str], after: Mapping[str, str]) -> Drift:
         tuple(_shown(n) for n in before if n not in after and is_required(before, n)),
         tuple(retyped),
     )
+
+
+def drifted_fields(
+    kinds: Sequence[tuple[str, str, datetime, int]], settled: timedelta = timedelta(days=1)
+) -> dict[str, str]:
+    """Say which fields of a platform's records hold another kind of value than at first.
+
+    Args:
+        kinds: field, kind, when the field was first seen with it, in how many records.
+        settled: a field that appears later than this after the first one is new.
+
+    Returns:
+        By field: the kinds with their counts, or that it is new. Null is no kind.
+    """
+    if not kinds:
+        return {}
+    begin = min(first for _, _, first, _ in kinds)
+    by_field: dict[str, list[tuple[str, datetime, int]]] = {}
+    for name, kind, first, count in kinds:
+        if kind != "null":
+            by_field.setdefault(name, []).append((kind, first, count))
+    found = {}
+    for name, seen in by_field.items():
+        if len(seen) > 1:
+            found[_shown(name)] = ", ".join(f"{kind} in {count:,}" for kind, _, count in seen)
+        elif seen[0][1] - begin > settled:
+            found[_shown(name)] = f"new: {seen[0][0]} in {seen[0][2]:,}"
+    return found
 
 
 def _shown(name: str) -> str:

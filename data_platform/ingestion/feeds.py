@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
+from data_platform.feed_settings import (
+    ApiFeed,
+    FileFeed,
+    WebhookFeed,
+    XFeed,
+    YouTubeFeed,
+    interval,
+)
 from data_platform.ingestion.authors import load_author_key
 from data_platform.ingestion.collect import (
     Collection,
@@ -14,13 +23,38 @@ from data_platform.ingestion.collect import (
     collect_files,
     pending_files,
 )
+from data_platform.ingestion.connectors.connector import Connector
 from data_platform.ingestion.connectors.file import FileConnector
-from data_platform.ingestion.ledger import FeedLedger, Gap, Ledger
-from data_platform.ingestion.replay import Replay, replay_quarantine
+from data_platform.ingestion.connectors.http import Budget, Http
+from data_platform.ingestion.connectors.registry import make_connector
+from data_platform.ingestion.ledger import FeedLedger, Gap
+from data_platform.ingestion.pull import PulledRecords, preview, pull
+from data_platform.ingestion.replay import Replay, Replayed, replay_quarantine
+from data_platform.ingestion.windows import WindowLedger
 from data_platform.settings import Settings
 from data_platform.storage.days import DaySpan, utc_today
 from data_platform.storage.landing import LandingZone
 from data_platform.storage.refusals import explained
+
+
+@dataclass(frozen=True)
+class PendingWindows:
+    """Whether a feed on the network may be collected now; whether it is due, its `every` says.
+
+    Attributes:
+        finished_at: end of its last collection.
+        paused_until: the platform asked for a pause, or collections fail.
+    """
+
+    finished_at: datetime | None
+    has_work: bool
+    paused_until: datetime | None = None
+    unsettled_count: int = 0
+
+    @property
+    def state(self) -> str:
+        """Identifies this work in this state."""
+        return str(self.finished_at)
 
 
 @dataclass(frozen=True)
@@ -42,28 +76,106 @@ class Feeds:
         return LandingZone(self.settings.landing_path)
 
     @cached_property
-    def ledger(self) -> Ledger:
-        return Ledger(self.settings.landing_path / "ledger.sqlite")
+    def ledger(self) -> WindowLedger:
+        return WindowLedger(self.settings.landing_path / "ledger.sqlite")
 
     @property
     def open_days(self) -> OpenDays:
         """The days whose posts are let in now: from the start date to today (UTC)."""
         return OpenDays(self.settings.config.start_date, utc_today())
 
-    def connector(self, name: str) -> FileConnector:
-        return FileConnector(self.settings.feed(name), self.settings.base)
+    def is_of_files(self, name: str) -> bool:
+        """True for a feed of files; the others come over the network."""
+        return isinstance(self.settings.feed(name), FileFeed)
 
-    def collect(self, name: str) -> Collection:
-        """Land what is new in the feed `name`.
+    def files(self, name: str) -> FileConnector:
+        """Return the connector of a feed of files."""
+        feed = self.settings.feed(name)
+        assert isinstance(feed, FileFeed)
+        return FileConnector(feed, self.settings.base)
+
+    def connector(self, name: str) -> Connector[Any]:
+        """Return the connector of a feed on the network, with what it may use now.
+
+        Raises:
+            ConfigurationError: an environment variable that the feed names is not set.
+        """
+        feed = self.settings.feed(name)
+        assert isinstance(feed, ApiFeed)
+        return make_connector(feed, feed.kind, self._http(feed))
+
+    def probe(self, name: str) -> str:
+        """Reach the source of a feed, storing nothing; return what was seen, in a few words.
+
+        Raises:
+            SourceError: it cannot be reached, or refuses the credentials.
+            ConfigurationError: an environment variable that the feed names is not set.
+        """
+        feed = self.settings.feed(name)
+        if isinstance(feed, FileFeed):
+            return f"{len(self.files(name).files())} file(s)"
+        if isinstance(feed, WebhookFeed):
+            feed.secret.read()
+            return "takes requests while data-platform webhook runs"
+        connector = self.connector(name)
+        try:
+            return connector.probe()
+        finally:
+            connector.http.close()
+
+    def preview(self, name: str, count: int) -> list[dict[str, Any]]:
+        """Return the first posts that the latest page of each listing holds, storing nothing.
+
+        Raises:
+            SourceError: the platform cannot be read.
+        """
+        if isinstance(self.settings.feed(name), WebhookFeed):
+            return []
+        connector = self.connector(name)
+        try:
+            return preview(connector, count, self.open_days)
+        finally:
+            connector.http.close()
+
+    def _http(self, feed: ApiFeed) -> Http:
+        requests, units = self.ledger.used(feed.name, utc_today())
+        left = feed.requests_per_run
+        if feed.requests_per_day is not None:
+            left = min(left, max(feed.requests_per_day - requests, 0))
+        budget = Budget(left)
+        if isinstance(feed, YouTubeFeed):
+            budget.units_left = max(feed.units_per_day - units, 0.0)
+        elif isinstance(feed, XFeed):
+            budget.units_left, budget.unit = max(feed.usd_per_day - units, 0.0), "USD"
+        return Http(
+            budget,
+            timeout=interval(feed.timeout).total_seconds(),
+            not_before=self.ledger.pause(feed.name).throttled_until,
+        )
+
+    def collect(self, name: str, days: Sequence[date] = ()) -> Collection:
+        """Land what is new in the feed `name`; of an interface also exactly the given days.
 
         Raises:
             SourceError: the feed as a whole cannot be read; see `collect_files`.
-            BusyError: another process is collecting it.
+            BusyError: another process is collecting the feed.
             StorageError: the machine refuses to keep what was read.
         """
+        feed = self.settings.feed(name)
+        if isinstance(feed, WebhookFeed):
+            return Collection()
         with explained(self.landing.root):
+            if isinstance(feed, ApiFeed):
+                return pull(
+                    self.connector(name),
+                    self.landing,
+                    self.ledger,
+                    author_key=self._author_key(),
+                    open_days=self.open_days,
+                    days=days,
+                )
             return collect_files(
-                self.connector(name),
+                self.files(name),
                 self.landing,
                 self.ledger,
                 author_key=self._author_key(),
@@ -77,9 +189,12 @@ class Feeds:
             BusyError: another process is collecting the feed.
             StorageError: the machine refuses to keep what passes.
         """
+        feed = self.settings.feed(name)
+        is_pulled = isinstance(feed, ApiFeed)
+        reader: Replayed = PulledRecords(self.connector(name)) if is_pulled else self.files(name)
         with explained(self.landing.root):
             return replay_quarantine(
-                self.connector(name),
+                reader,
                 self.landing,
                 self.ledger,
                 author_key=self._author_key(),
@@ -93,13 +208,28 @@ class Feeds:
             configured.get_secret_value() if configured else None,
         )
 
-    def pending(self, name: str, now: datetime, deadline: float) -> PendingFiles:
+    def pending(self, name: str, now: datetime, deadline: float) -> PendingFiles | PendingWindows:
         """Return what a collection of the feed `name` would find to do; see `pending_files`."""
-        return pending_files(self.connector(name), self.ledger, now, deadline)
+        feed = self.settings.feed(name)
+        if isinstance(feed, FileFeed):
+            return pending_files(self.files(name), self.ledger, now, deadline)
+        if isinstance(feed, WebhookFeed):
+            return PendingWindows(None, has_work=False)
+        pause = self.ledger.pause(name)
+        waits = [at for at in (pause.throttled_until, pause.retry_at) if at and at > now]
+        finished_at = self.ledger.feed(name).finished_at
+        return PendingWindows(
+            finished_at, has_work=not waits, paused_until=max(waits, default=None)
+        )
 
     def gaps(self) -> list[Gap]:
         """Return what the sources offered and is not stored, feed by feed, oldest first."""
-        return [gap for name in self.names for gap in self.ledger.gaps(name).values()]
+        now = datetime.now(UTC)
+        found: list[Gap] = []
+        for name in self.names:
+            found += self.ledger.gaps(name).values()
+            found += [w.as_gap() for w in self.ledger.open_windows(name) if w.is_gap(now)]
+        return found
 
     def ledgers(self) -> list[FeedLedger]:
         return [self.ledger.feed(name) for name in self.names]

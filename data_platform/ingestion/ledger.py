@@ -12,7 +12,7 @@ from data_platform.ingestion.drift import Drift, drift_of
 from data_platform.storage.landing import Segment
 from data_platform.storage.refusals import explained
 
-LEDGER_VERSION = 3
+LEDGER_VERSION = 4
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS files;  -- only spares hashing: version 1 did not know when a file changed
@@ -45,6 +45,39 @@ CREATE TABLE IF NOT EXISTS publications (
 );
 CREATE TABLE IF NOT EXISTS collections (
     feed TEXT PRIMARY KEY, finished_at TEXT NOT NULL, error TEXT
+);
+CREATE TABLE IF NOT EXISTS windows (
+    window_id INTEGER PRIMARY KEY, feed TEXT NOT NULL, stream TEXT NOT NULL, since TEXT NOT NULL,
+    until TEXT NOT NULL, day TEXT, token TEXT, position TEXT, opened_at TEXT NOT NULL,
+    tried_at TEXT, reason TEXT NOT NULL, is_transient INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS covered (
+    feed TEXT NOT NULL, stream TEXT NOT NULL, since TEXT NOT NULL, until TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS unreachable (
+    feed TEXT NOT NULL, stream TEXT NOT NULL, since TEXT NOT NULL, until TEXT NOT NULL,
+    reason TEXT NOT NULL, noted_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS positions (
+    feed TEXT NOT NULL, stream TEXT NOT NULL, reached_at TEXT NOT NULL, position TEXT NOT NULL,
+    PRIMARY KEY (feed, stream, reached_at)
+);
+CREATE TABLE IF NOT EXISTS items (
+    feed TEXT NOT NULL, stream TEXT NOT NULL, source_id TEXT NOT NULL, native_id TEXT NOT NULL,
+    posted_at TEXT, fingerprint TEXT NOT NULL, is_gone INTEGER NOT NULL, observed_at TEXT NOT NULL,
+    PRIMARY KEY (feed, source_id, stream)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS items_of_stream ON items (feed, stream, posted_at);
+CREATE TABLE IF NOT EXISTS field_kinds (
+    feed TEXT NOT NULL, field TEXT NOT NULL, kind TEXT NOT NULL, first_seen_at TEXT NOT NULL,
+    last_seen_at TEXT NOT NULL, item_count INTEGER NOT NULL, PRIMARY KEY (feed, field, kind)
+);
+CREATE TABLE IF NOT EXISTS pauses (
+    feed TEXT PRIMARY KEY, throttled_until TEXT, failure_count INTEGER NOT NULL, retry_at TEXT
+);
+CREATE TABLE IF NOT EXISTS usage (
+    feed TEXT NOT NULL, day TEXT NOT NULL, request_count INTEGER NOT NULL,
+    unit_count REAL NOT NULL, throttled_seconds REAL NOT NULL, PRIMARY KEY (feed, day)
 );
 PRAGMA user_version = {LEDGER_VERSION};
 COMMIT;
@@ -86,6 +119,27 @@ class Gap:
     is_transient: bool
     opened_at: datetime
     tried_at: datetime
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A delivery that was landed.
+
+    Attributes:
+        content: SHA-256 of what was delivered; a later delivery of the same takes its place.
+        reading: fingerprint of how it was read.
+        file: name of the file, or of the listing, for people.
+    """
+
+    delivery_id: str
+    feed: str
+    content: str
+    reading: str
+    file: str
+    read_count: int
+    refused_count: int
+    segments: Sequence[Segment]
+    landed_at: datetime
 
 
 @dataclass(frozen=True)
@@ -215,54 +269,50 @@ class Ledger:
             )
         return [datetime.fromisoformat(row[0]) for row in unfinished]
 
-    def record(
-        self,
-        *,
-        delivery_id: str,
-        feed: str,
-        content: str,
-        reading: str,
-        file: str,
-        read_count: int,
-        refused_count: int,
-        segments: Sequence[Segment],
-        landed_at: datetime,
-    ) -> list[str]:
+    def record(self, delivered: Delivered) -> list[str]:
         """Record a landed delivery; return the segments of its earlier readings, now replaced."""
         with self._open() as db:
-            replaced = [
-                str(row[0])
-                for row in db.execute(
-                    "SELECT s.segment FROM delivery_segments s JOIN deliveries d USING (delivery_id)"
-                    " WHERE d.feed = ? AND d.content_sha256 = ? AND d.delivery_id <> ?",
-                    (feed, content, delivery_id),
-                )
-            ]
-            db.execute(
-                "UPDATE deliveries SET is_replaced = 1 WHERE feed = ? AND content_sha256 = ?",
-                (feed, content),
+            return self._record(db, delivered)
+
+    def _record(self, db: sqlite3.Connection, delivered: Delivered) -> list[str]:
+        feed, content, segments = delivered.feed, delivered.content, delivered.segments
+        replaced = [
+            str(row[0])
+            for row in db.execute(
+                "SELECT s.segment FROM delivery_segments s JOIN deliveries d USING (delivery_id)"
+                " WHERE d.feed = ? AND d.content_sha256 = ? AND d.delivery_id <> ?",
+                (feed, content, delivered.delivery_id),
             )
-            db.execute(
-                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                (
-                    delivery_id,
-                    feed,
-                    content,
-                    reading,
-                    file,
-                    landed_at.isoformat(),
-                    read_count,
-                    refused_count,
-                ),
-            )
-            db.execute(
-                "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, content)
-            )
-            db.execute("DELETE FROM delivery_segments WHERE delivery_id = ?", (delivery_id,))
-            db.executemany(
-                "INSERT INTO delivery_segments VALUES (?, ?, ?)",
-                [(delivery_id, segment.path, segment.row_count) for segment in segments],
-            )
+        ]
+        db.execute(
+            "UPDATE deliveries SET is_replaced = 1 WHERE feed = ? AND content_sha256 = ?",
+            (feed, content),
+        )
+        db.execute(
+            "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            (
+                delivered.delivery_id,
+                feed,
+                content,
+                delivered.reading,
+                delivered.file,
+                delivered.landed_at.isoformat(),
+                delivered.read_count,
+                delivered.refused_count,
+            ),
+        )
+        db.execute(
+            "DELETE FROM publications WHERE feed = ? AND collected_at = ?",
+            (feed, delivered.landed_at.isoformat()),
+        )
+        db.execute(
+            "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, content)
+        )
+        db.execute("DELETE FROM delivery_segments WHERE delivery_id = ?", (delivered.delivery_id,))
+        db.executemany(
+            "INSERT INTO delivery_segments VALUES (?, ?, ?)",
+            [(delivered.delivery_id, segment.path, segment.row_count) for segment in segments],
+        )
         current = {segment.path for segment in segments}
         return [path for path in replaced if path not in current]
 

@@ -1,14 +1,16 @@
 """Replaying quarantine: refused records go through the current contract, and what passes is landed, once."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from data_platform.ingestion.collect import OpenDays, finish_removals, held_feed, split_by_day
-from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.connectors.json_records import Record, parse_object
+from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.contract import (
     DAY_NOT_OPEN,
     POST_SCHEMA,
@@ -26,6 +28,15 @@ from data_platform.storage.landing import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+class Replayed(Protocol):
+    """What reads records of quarantine again: the connector of their feed."""
+
+    @property
+    def feed(self) -> Any: ...
+
+    def page_of(self, records: Sequence[Record], row_numbers: Sequence[int]) -> Page: ...
 
 
 @dataclass
@@ -46,7 +57,7 @@ class Replay:
 
 
 def replay_quarantine(
-    connector: FileConnector,
+    connector: Replayed,
     landing: LandingZone,
     ledger: Ledger,
     *,
@@ -73,7 +84,7 @@ def replay_quarantine(
 
 
 def _replay_delivery(
-    connector: FileConnector,
+    connector: Replayed,
     contract: PostContract,
     landing: LandingZone,
     ledger: Ledger,

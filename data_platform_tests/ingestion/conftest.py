@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.contract import POST_SCHEMA
-from data_platform.settings import FileFeed
 from data_platform.storage.landing import FOLDER_COLUMN, LandingZone, Segment
 
 FIELDS = {"source_id": "id", "posted_at": "at", "body": "text"}

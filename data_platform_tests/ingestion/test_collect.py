@@ -340,10 +340,10 @@ KILLED_RUN = """
         os.kill(os.getpid(), signal.SIGKILL)
 
     class KilledLedger(Ledger):
-        def record(self, **told):
+        def record(self, delivered):
             if point == "before the ledger":
                 killed()
-            replaced = super().record(**told)
+            replaced = super().record(delivered)
             if point == "after the ledger":
                 killed()
             return replaced

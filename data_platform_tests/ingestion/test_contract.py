@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from data_platform.feed_settings import CONTRACT_FIELDS
 from data_platform.ingestion.connectors.pages import BrokenRecord, Page
 from data_platform.ingestion.contract import (
     DAY_NOT_OPEN,
@@ -20,7 +21,6 @@ from data_platform.ingestion.contract import (
     PostContract,
 )
 from data_platform.schemas import CONTRACT_VERSION
-from data_platform.settings import CONTRACT_FIELDS
 from data_platform_tests.ingestion.conftest import FIELDS, file_feed
 
 KEY = b"k" * 32

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data_platform.ingestion.ledger import FeedLedger, KnownFile, Ledger
+from data_platform.ingestion.ledger import Delivered, FeedLedger, KnownFile, Ledger
 from data_platform.storage.landing import Segment
 
 NOW = datetime(2024, 4, 1, tzinfo=UTC)
@@ -23,7 +23,9 @@ def record(ledger: Ledger, delivery_id: str, *segments: str, **changes: Any) -> 
     told = {"feed": "shop", "content": "c1", "reading": "r1", "file": "a.csv"}
     counts = {"read_count": 10, "refused_count": 1, "landed_at": NOW}
     found = [Segment(path, 5) for path in segments]
-    return ledger.record(delivery_id=delivery_id, segments=found, **{**told, **counts, **changes})
+    return ledger.record(
+        Delivered(delivery_id=delivery_id, segments=found, **{**told, **counts, **changes})
+    )
 
 
 def test_a_feed_that_was_never_collected_has_zeros(ledger):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError
-from data_platform.settings import FileFeed
+from data_platform.feed_settings import FileFeed
 
 # A row of feedback holds a date: a field that begins with a digit, or has a year, colon or comma.
 COLUMN_NAME = re.compile(r"|(?!.*\d{4})[^\W\d][\w .\-/]{0,60}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from data_platform.errors import PermanentSourceError
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import (
     column_kinds,
     find_header,
@@ -27,7 +28,6 @@ from data_platform.ingestion.connectors.opening import (
     readable,
 )
 from data_platform.ingestion.connectors.pages import BrokenRecord, Rows
-from data_platform.settings import FileFeed
 
 if TYPE_CHECKING:
     from _csv import Reader

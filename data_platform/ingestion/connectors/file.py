@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_platform.errors import PermanentSourceError, TransientSourceError
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import wanted_columns
 from data_platform.ingestion.connectors.delimited import read_delimited
 from data_platform.ingestion.connectors.json_records import (
@@ -27,7 +28,6 @@ from data_platform.ingestion.connectors.opening import refuse_foreign
 from data_platform.ingestion.connectors.pages import Page, Rows
 from data_platform.ingestion.connectors.parquet import read_parquet
 from data_platform.ingestion.connectors.workbook import read_workbook
-from data_platform.settings import FileFeed
 
 FORMAT_OF_SUFFIX = {
     ".csv": "csv",

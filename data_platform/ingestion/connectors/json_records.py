@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from data_platform.errors import PermanentSourceError
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import (
     OPTIONAL,
     SAMPLED_ROWS,
@@ -27,7 +28,6 @@ from data_platform.ingestion.connectors.opening import (
     readable,
 )
 from data_platform.ingestion.connectors.pages import BrokenRecord, Rows
-from data_platform.settings import FileFeed
 
 LINES_PER_BLOCK = 20_000
 BLOCK_CHARACTERS = 4 * 1024 * 1024
@@ -105,6 +105,18 @@ def parse_object(line: str) -> Record | None:
         if "\\u" in line and not is_text(json.dumps(value, ensure_ascii=False)):
             return None
     return value if isinstance(value, dict) else None
+
+
+def parse_json(text: str) -> object:
+    """Return the JSON document that `text` is; numbers with a fraction, and very long ones, are text.
+
+    Raises:
+        ValueError, RecursionError: it is none, or nested too deeply.
+    """
+    try:
+        return _FAST.decode(text)
+    except (ValueError, RecursionError):
+        return _JSON.decode(text)
 
 
 def read_document(path: Path, feed: FileFeed) -> Iterator[Rows]:
@@ -273,12 +285,12 @@ def json_columns(
             values = [record.get(names[0]) for record in records]
         else:
             values = [_first(record, names) for record in records]
-        columns[names] = _json_text(values)
+        columns[names] = as_texts(values)
     return columns
 
 
 def _kind(values: Sequence[object], record_count: int) -> str:
-    kind = kind_of(_json_text(values))
+    kind = kind_of(as_texts(values))
     return kind if len(values) == record_count else kind + OPTIONAL
 
 
@@ -286,7 +298,8 @@ def _first(record: Record, names: Sequence[str]) -> object:
     return next((value_at(record, name) for name in names if _has(record, name)), None)
 
 
-def _json_text(values: Sequence[object]) -> pa.Array:
+def as_texts(values: Sequence[object]) -> pa.Array:
+    """Return values of JSON as text: text and numbers as they stand, others as JSON, null as null."""
     texts = [value if value is None or type(value) is str else _as_text(value) for value in values]
     return pa.array(texts, pa.string())
 

@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_platform.errors import PermanentSourceError
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import require_columns
 from data_platform.ingestion.connectors.opening import open_bytes
 from data_platform.ingestion.connectors.pages import Rows
-from data_platform.settings import FileFeed
 
 BATCH_ROWS = 50_000
 IDENTIFIERS = ("source_id", "conversation_id", "parent_id")

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from data_platform.errors import PermanentSourceError
+from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import (
     column_kinds,
     find_header,
@@ -15,7 +16,6 @@ from data_platform.ingestion.connectors.columns import (
     rows_table,
 )
 from data_platform.ingestion.connectors.pages import BrokenRecord, Rows
-from data_platform.settings import FileFeed
 
 HEADER_SEARCH_ROWS = 100
 BLOCK_ROWS = 10_000

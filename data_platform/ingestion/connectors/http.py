@@ -1,0 +1,375 @@
+"""The one way to make HTTP requests: waits as long as platforms ask, tries hiccups again, keeps to budgets."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from data_platform import __version__
+from data_platform.errors import (
+    BudgetSpentError,
+    GoneError,
+    PermanentSourceError,
+    RefusedError,
+    ThrottledError,
+    TransientSourceError,
+)
+from data_platform.ingestion.connectors.json_records import parse_json
+from data_platform.ingestion.connectors.throttling import is_used_up, retry_moment
+
+# They log every address, and with it what stands in its query.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+logging.getLogger("httpcore2").setLevel(logging.WARNING)
+logger = logging.getLogger(__name__)
+
+LONGEST_SLEEP = timedelta(minutes=5)
+LONGEST_BACKOFF_SECONDS = 30.0
+ATTEMPTS = 5
+MAX_BODY_BYTES = 64 * 1024 * 1024
+SHOWN_CHARACTERS = 200
+KEPT_CHARACTERS = 10_000
+# 408, 425: RFC 9110 15.5.9, RFC 8470 5.2. 5xx: the server's own trouble.
+INVITES_RETRY = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+TOO_MANY = frozenset({420, 429})
+
+Authorize = Callable[[bool], Mapping[str, str]]
+
+
+class _HiccupError(TransientSourceError):
+    """Something that another attempt a moment later may not meet."""
+
+
+@dataclass
+class Budget:
+    """What a run of a feed may still use, and what it has used.
+
+    Attributes:
+        requests_left: requests, of the run and of the day together.
+        units_left: quota units, or money in USD; None: nothing is counted.
+        unit: what they are called, for people.
+        request_count, unit_count, throttled_seconds: what was used so far.
+    """
+
+    requests_left: int = 1_000
+    units_left: float | None = None
+    unit: str = "quota units"
+    request_count: int = 0
+    unit_count: float = 0.0
+    throttled_seconds: float = 0.0
+
+    def take_request(self) -> None:
+        """Count a request that is about to be made.
+
+        Raises:
+            BudgetSpentError: there is none left.
+        """
+        if self.requests_left <= 0:
+            message = (
+                f"the budget of requests is spent ({self.request_count} in this run); the next run"
+                " goes on here (requests_per_run, requests_per_day)"
+            )
+            raise BudgetSpentError(message)
+        self.requests_left -= 1
+        self.request_count += 1
+
+    def require_units(self, units: float) -> None:
+        """Make sure that so many units may still be spent.
+
+        Raises:
+            BudgetSpentError: fewer are left.
+        """
+        if self.units_left is not None and self.units_left < units:
+            message = (
+                f"the budget of the day is spent: {self.units_left:g} {self.unit} are left, and the"
+                f" next page may cost {units:g}; the first run of the next day goes on here"
+            )
+            raise BudgetSpentError(message)
+
+    def charge(self, units: float) -> None:
+        """Count units that were spent."""
+        self.unit_count += units
+        if self.units_left is not None:
+            self.units_left -= units
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a platform answered.
+
+    Attributes:
+        headers: by lower-case name.
+        content: the body as it came, decompressed.
+        received_at: when it came, by our clock.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    received_at: datetime
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The body; a byte that is no UTF-8 becomes half a surrogate, which no contract lets in."""
+        return self.content.decode("utf-8-sig", errors="surrogateescape")
+
+    def json(self) -> Any:
+        """Return the body as JSON, whose numbers with a fraction are text.
+
+        Raises:
+            TransientSourceError: it is none: cut, or a page for people.
+        """
+        try:
+            return parse_json(self.text)
+        except (ValueError, RecursionError) as error:
+            kind = self.headers.get("content-type", "")
+            message = (
+                f"{_place(self.url)} answered {self.status} with {len(self.content):,} bytes that"
+                f" are no JSON ({kind or 'no content type'}): {_shown(self.text)}"
+            )
+            raise _HiccupError(message) from error
+
+
+class Http:
+    """Requests of one feed in one run; not shared between threads.
+
+    Waits: never before the moment that a platform named, by any of its headers; otherwise with
+    full jitter. No more than five minutes of a run: then the run gives up its turn.
+
+    Args:
+        budget: what may be used.
+        timeout: longest wait for an answer, in seconds.
+        not_before: no request is made before, as an earlier run was told.
+        now, sleep: the clock.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        *,
+        timeout: float = 30.0,
+        not_before: datetime | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.budget = budget
+        self.not_before = not_before
+        self.authorize: Authorize | None = None
+        self._now, self._sleep_for = now, sleep
+        self._slept = timedelta()
+        self._client = httpx2.Client(
+            timeout=timeout,
+            follow_redirects=True,
+            headers={"User-Agent": f"customer-feedback-platform/{__version__}"},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def get(
+        self,
+        url: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (200,),
+    ) -> Answer:
+        """Ask for `url`; see `request`."""
+        return self.request("GET", url, parameters, headers=headers, accept=accept)
+
+    def get_json(
+        self,
+        url: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Ask for `url` and return its JSON; an answer that is none is asked for again."""
+        return self.request("GET", url, parameters, headers=headers, check=Answer.json).json()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (200,),
+        check: Callable[[Answer], object] | None = None,
+        authorized: bool = True,
+        json: Any = None,
+        data: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Make a request, again after a hiccup, and wait as the platform asks.
+
+        Args:
+            parameters: of the query; those that are None are left out.
+            accept: statuses that are answers and no errors.
+            check: called with the answer; what it raises counts as a hiccup.
+            authorized: False: without the headers of `authorize`.
+            json, data: body, as JSON or as a form.
+
+        Raises:
+            ThrottledError: the platform wants a longer pause than a run may wait.
+            BudgetSpentError: no request is left.
+            GoneError: 404 or 410.
+            RefusedError: another status from 400 on, such as 401 for bad credentials.
+            TransientSourceError: hiccups, five in a row.
+        """
+        body = {"json": json} if json is not None else {"data": data} if data else {}
+        query = {name: value for name, value in (parameters or {}).items() if value is not None}
+        attempts = Retrying(
+            retry=retry_if_exception_type(_HiccupError),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_BACKOFF_SECONDS),
+            stop=stop_after_attempt(ATTEMPTS),
+            sleep=lambda seconds: self._sleep(timedelta(seconds=seconds), "after a hiccup"),
+            reraise=True,
+        )
+        for attempt in attempts:
+            with attempt:
+                answer = self._once(method, url, query, headers or {}, authorized, body)
+                self._require(answer, accept)
+                if check is not None and answer.status in accept:
+                    check(answer)
+        return answer
+
+    def _once(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        authorized: bool,
+        body: Mapping[str, Any],
+    ) -> Answer:
+        authorize = self.authorize if authorized else None
+        secret = dict(authorize(False)) if authorize else {}
+        renewed = False
+        while True:
+            self._wait_for_turn(url)
+            self.budget.take_request()
+            answer = self._send(method, url, query, {**headers, **secret}, body)
+            if answer.status == 401 and authorize and not renewed:
+                renewed = True  # a token may have been revoked before its time
+                former, secret = secret, dict(authorize(True))
+                if secret != former:
+                    continue
+            throttled = answer.status in TOO_MANY or (
+                answer.status in (403, 503)
+                and ("retry-after" in answer.headers or is_used_up(answer.headers))
+            )
+            if throttled:
+                now = self._now()
+                moment = retry_moment(answer.headers, now)
+                if moment is None:
+                    message = f"{_place(url)} answered {answer.status} and not until when"
+                    raise _HiccupError(message)
+                self.not_before = max(moment, self.not_before or moment)
+                continue
+            if is_used_up(answer.headers) and answer.status < 400:
+                now = self._now()
+                moment = retry_moment(answer.headers, now)
+                self.not_before = moment or self.not_before
+            return answer
+
+    def _wait_for_turn(self, url: str) -> None:
+        if self.not_before is not None and (wait := self.not_before - self._now()) > timedelta():
+            self._sleep(wait, f"as {_place(url)} asked")
+
+    def pause(self, wait: timedelta, reason: str) -> None:
+        """Make no request for `wait`: a platform asked for it in the body of an answer."""
+        moment = self._now() + wait
+        self.not_before = max(moment, self.not_before or moment)
+        logger.debug("no request for %s: %s", wait, reason)
+
+    def _sleep(self, wait: timedelta, reason: str) -> None:
+        if self._slept + wait > LONGEST_SLEEP:
+            until = self._now() + wait
+            message = (
+                f"a pause of {wait.total_seconds():,.0f} s {reason} is more than this run may wait;"
+                f" the next one goes on here, not before {until:%Y-%m-%d %H:%M:%S} UTC"
+            )
+            raise ThrottledError(message, until)
+        logger.info("waiting %.1f s %s", wait.total_seconds(), reason)
+        self._slept += wait
+        self.budget.throttled_seconds += wait.total_seconds()
+        self._sleep_for(wait.total_seconds())
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+    ) -> Answer:
+        # A query that stands in the address already (of a next page) would be replaced by an empty one.
+        options: dict[str, Any] = {**body, **({"params": dict(query)} if query else {})}
+        try:
+            with self._client.stream(method, url, headers=dict(headers), **options) as response:
+                content = bytearray()
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) > MAX_BODY_BYTES:
+                        message = f"{_place(url)} answered with more than {MAX_BODY_BYTES:,} bytes"
+                        raise PermanentSourceError(message)
+                return Answer(
+                    str(response.url),
+                    response.status_code,
+                    {name.lower(): value for name, value in response.headers.items()},
+                    bytes(content),
+                    self._now(),
+                    {
+                        rel: str(link["url"])
+                        for rel, link in response.links.items()
+                        if rel and "url" in link
+                    },
+                )
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            message = f"{_place(url)} did not answer: {type(error).__name__} {_shown(str(error))}"
+            raise _HiccupError(message) from error
+        except (httpx2.InvalidURL, httpx2.TooManyRedirects, ValueError) as error:
+            message = f"{_place(url)} cannot be asked: {_shown(str(error))}"
+            raise PermanentSourceError(message) from error
+
+    def _require(self, answer: Answer, accept: Collection[int]) -> None:
+        if answer.status in accept:
+            return
+        body = self._without_secrets(answer.text)
+        message = f"{_place(answer.url)} answered {answer.status}: {_shown(body)}"
+        if answer.status in INVITES_RETRY or answer.status >= 500:
+            raise _HiccupError(message)
+        if answer.status in (404, 410):
+            raise GoneError(message)
+        if answer.status in (401, 403):
+            message += ". Look at the token or key, and at its rights"
+        raise RefusedError(message, answer.status, body[:KEPT_CHARACTERS])
+
+    def _without_secrets(self, text: str) -> str:
+        """Return an answer without what we sent to prove who we are; some servers repeat it."""
+        if self.authorize is None:
+            return text
+        for value in self.authorize(False).values():
+            for secret in (value, value.rpartition(" ")[2]):
+                if len(secret) >= 4:
+                    text = text.replace(secret, "***")
+        return text
+
+
+def _place(url: str) -> str:
+    """Return an address without its query, which may hold what is private."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _shown(text: str) -> str:
+    safe = "".join(c if c.isprintable() else " " for c in text.strip()[: 2 * SHOWN_CHARACTERS])
+    return safe if len(safe) <= SHOWN_CHARACTERS else safe[: SHOWN_CHARACTERS - 1] + "…"

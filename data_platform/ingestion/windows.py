@@ -1,0 +1,477 @@
+"""The part of the ledger that is about interfaces: open windows, what is covered, posts that are known, and budgets."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from data_platform.ingestion.connectors.connector import Known, Window
+from data_platform.ingestion.ledger import Delivered, Gap, Ledger
+
+# Posts are remembered for so long after they were last seen.
+REMEMBERED = timedelta(days=60)
+PULL = "pull"
+# A window that was opened earlier and never left has lost its reader.
+LONGEST_READING = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class OpenWindow:
+    """A window that is not exhausted: a gap, until it is.
+
+    Attributes:
+        day: the day that was asked for, for a window of a backfill.
+        token: where to go on; None: at its beginning.
+        position: where it began, for listings that follow positions.
+        opened_at: when it was opened; what is seen in it is seen after.
+        tried_at: when it was left open; None: it is being read, or its reader was killed.
+        reason: why it is not exhausted.
+    """
+
+    window_id: int
+    feed: str
+    window: Window
+    day: date | None
+    token: Mapping[str, Any] | None
+    opened_at: datetime
+    tried_at: datetime | None
+    reason: str
+    is_transient: bool
+
+    def is_gap(self, now: datetime) -> bool:
+        """False while the collection that opened it may still be reading it."""
+        return self.tried_at is not None or now - self.opened_at > LONGEST_READING
+
+    def as_gap(self) -> Gap:
+        """Return it as a gap: something that the platform offers and that is not stored yet."""
+        window = self.window
+        subject = f"{window.stream}, {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M}"
+        return Gap(
+            self.feed,
+            subject,
+            "",
+            self.reason,
+            self.is_transient,
+            self.opened_at,
+            self.tried_at or self.opened_at,
+        )
+
+
+@dataclass(frozen=True)
+class Unreachable:
+    """A stretch of time that the platform does not list any more."""
+
+    stream: str
+    since: datetime
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A post that was seen.
+
+    Attributes:
+        fingerprint: of what was seen of it.
+        is_gone: it was deleted.
+    """
+
+    source_id: str
+    native_id: str
+    posted_at: datetime | None
+    fingerprint: str
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Why a feed is not collected now.
+
+    Attributes:
+        throttled_until: no request before, as the platform asked.
+        failure_count: collections in a row that failed.
+        retry_at: no collection that starts by itself before, after several failures.
+    """
+
+    throttled_until: datetime | None = None
+    failure_count: int = 0
+    retry_at: datetime | None = None
+
+
+class WindowLedger(Ledger):
+    """The ledger, with what it holds of feeds that connectors collect."""
+
+    def open_window(self, feed: str, window: Window, day: date | None = None) -> None:
+        """Note a stretch of time that is to be collected, unless the same one is open already."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO windows (feed, stream, since, until, day, position, opened_at, reason,"
+                " is_transient) SELECT ?, ?, ?, ?, ?, ?, ?, 'not collected yet', 1 WHERE NOT EXISTS"
+                " (SELECT 1 FROM windows WHERE feed = ? AND stream = ? AND since = ? AND day IS ?)",
+                (
+                    feed,
+                    window.stream,
+                    stamp(window.since),
+                    stamp(window.until),
+                    day.isoformat() if day else None,
+                    _json(window.position),
+                    stamp(datetime.now(UTC)),
+                    feed,
+                    window.stream,
+                    stamp(window.since),
+                    day.isoformat() if day else None,
+                ),
+            )
+
+    def open_windows(self, feed: str) -> list[OpenWindow]:
+        """Return the windows of `feed` that are not exhausted, oldest first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT window_id, stream, since, until, day, token, position, opened_at, tried_at,"
+                " reason, is_transient FROM windows WHERE feed = ? ORDER BY since, opened_at, window_id",
+                (feed,),
+            ).fetchall()
+        return [
+            OpenWindow(
+                window_id,
+                feed,
+                Window(stream, moment(since), moment(until), _read(position)),
+                date.fromisoformat(day) if day else None,
+                _read(token),
+                moment(opened_at),
+                moment(tried_at) if tried_at else None,
+                reason,
+                bool(is_transient),
+            )
+            for (
+                window_id,
+                stream,
+                since,
+                until,
+                day,
+                token,
+                position,
+                opened_at,
+                tried_at,
+                reason,
+                is_transient,
+            ) in rows
+        ]
+
+    def advance(
+        self,
+        window: OpenWindow,
+        token: Mapping[str, Any] | None,
+        observed: Sequence[Observed],
+        observed_at: datetime,
+        delivered: Delivered | None,
+        kinds: Mapping[tuple[str, str], int],
+    ) -> None:
+        """Move a window to its next page, in one transaction with what the pages before brought.
+
+        Args:
+            observed: posts of those pages, also unchanged ones.
+            delivered: their segments; None: there was nothing new in them.
+            kinds: how many items had a field of a kind, by (field, kind).
+        """
+        feed, stream, now = window.feed, window.window.stream, stamp(observed_at)
+        with self._open() as db:
+            if delivered is not None:
+                self._record(db, delivered)
+            else:
+                db.execute(
+                    "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, PULL)
+                )
+            db.executemany(
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " native_id = excluded.native_id, fingerprint = excluded.fingerprint,"
+                " posted_at = coalesce(excluded.posted_at, posted_at),"
+                " is_gone = excluded.is_gone, observed_at = excluded.observed_at",
+                [
+                    (
+                        feed,
+                        stream,
+                        post.source_id,
+                        post.native_id,
+                        stamp(post.posted_at) if post.posted_at else None,
+                        post.fingerprint,
+                        post.is_gone,
+                        now,
+                    )
+                    for post in observed
+                ],
+            )
+            db.executemany(
+                "INSERT INTO field_kinds VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " item_count = item_count + excluded.item_count, last_seen_at = ?",
+                [(feed, name, kind, now, now, n, now) for (name, kind), n in kinds.items()],
+            )
+            db.execute(
+                "UPDATE windows SET token = ? WHERE window_id = ?",
+                (_json(token), window.window_id),
+            )
+
+    def suspend(self, window: OpenWindow, reason: str, *, is_transient: bool) -> None:
+        """Note why a window was left open."""
+        with self._open() as db:
+            db.execute(
+                "UPDATE windows SET reason = ?, is_transient = ?, tried_at = ? WHERE window_id = ?",
+                (reason, is_transient, stamp(datetime.now(UTC)), window.window_id),
+            )
+
+    def restart(self, window: OpenWindow) -> None:
+        """Let a window begin anew: the platform does not know its token any more."""
+        with self._open() as db:
+            db.execute("UPDATE windows SET token = NULL WHERE window_id = ?", (window.window_id,))
+
+    def complete(
+        self,
+        window: OpenWindow,
+        position: Mapping[str, Any] | None,
+        *,
+        covered_since: datetime | None,
+        unreachable_reason: str = "",
+    ) -> None:
+        """Note that a window is exhausted.
+
+        Args:
+            position: where later windows of the stream may begin.
+            covered_since: what lies before could not be listed; None: nothing of it could.
+        """
+        feed, asked = window.feed, window.window
+        since = asked.until if covered_since is None else max(covered_since, asked.since)
+        with self._open() as db:
+            db.execute("DELETE FROM windows WHERE window_id = ?", (window.window_id,))
+            if since < asked.until:
+                touching = db.execute(
+                    "SELECT since, until FROM covered WHERE feed = ? AND stream = ?"
+                    " AND since <= ? AND until >= ?",
+                    (feed, asked.stream, stamp(asked.until), stamp(since)),
+                ).fetchall()
+                first = min([stamp(since), *(row[0] for row in touching)])
+                last = max([stamp(asked.until), *(row[1] for row in touching)])
+                db.execute(
+                    "DELETE FROM covered WHERE feed = ? AND stream = ? AND since >= ? AND until <= ?",
+                    (feed, asked.stream, first, last),
+                )
+                db.execute(
+                    "INSERT INTO covered VALUES (?, ?, ?, ?)", (feed, asked.stream, first, last)
+                )
+            # What is listed after all is not unreachable; what was unreachable once stays so.
+            db.execute(
+                "DELETE FROM unreachable WHERE feed = ? AND stream = ? AND since >= ? AND until <= ?",
+                (feed, asked.stream, stamp(asked.since), stamp(asked.until)),
+            )
+            if asked.since < since:
+                db.execute(
+                    "INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        feed,
+                        asked.stream,
+                        stamp(asked.since),
+                        stamp(since),
+                        unreachable_reason,
+                        stamp(datetime.now(UTC)),
+                    ),
+                )
+            if position is not None and window.day is None:
+                db.execute(
+                    "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
+                    (feed, asked.stream, stamp(window.opened_at), _json(position)),
+                )
+            db.execute(
+                "DELETE FROM items WHERE feed = ? AND observed_at < ?",
+                (feed, stamp(datetime.now(UTC) - REMEMBERED)),
+            )
+
+    def reached(self, feed: str, stream: str) -> datetime | None:
+        """Return the end of the latest window of a stream, exhausted or open; None: there is none."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT max(until) FROM (SELECT until FROM covered WHERE feed = ? AND stream = ?"
+                " UNION ALL SELECT until FROM unreachable WHERE feed = ? AND stream = ?"
+                " UNION ALL SELECT until FROM windows WHERE feed = ? AND stream = ? AND day IS NULL)",
+                (feed, stream) * 3,
+            ).fetchone()
+        return moment(row[0]) if row[0] else None
+
+    def position(self, feed: str, stream: str, before: datetime) -> Mapping[str, Any] | None:
+        """Return the latest position that was reached before a moment; None: there is none.
+
+        Older ones are of no use any more, and go.
+        """
+        with self._open() as db:
+            row = db.execute(
+                "SELECT reached_at, position FROM positions WHERE feed = ? AND stream = ?"
+                " AND reached_at <= ? ORDER BY reached_at DESC LIMIT 1",
+                (feed, stream, stamp(before)),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "DELETE FROM positions WHERE feed = ? AND stream = ? AND reached_at < ?",
+                (feed, stream, row[0]),
+            )
+        return _read(row[1])
+
+    def fingerprints(self, feed: str, source_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Return what is known of posts, by id: a fingerprint for each stream that shows them."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT source_id, fingerprint FROM items WHERE feed = ?"
+                " AND source_id IN (SELECT value FROM json_each(?))",
+                (feed, json.dumps(list(source_ids))),
+            ).fetchall()
+        found: dict[str, set[str]] = {}
+        for source_id, fingerprint in rows:
+            found.setdefault(source_id, set()).add(fingerprint)
+        return found
+
+    def posted_days(self, feed: str, source_ids: Iterable[str]) -> dict[str, datetime]:
+        """Return when known posts were posted, by id."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT source_id, max(posted_at) FROM items WHERE feed = ? AND posted_at IS NOT NULL"
+                " AND source_id IN (SELECT value FROM json_each(?)) GROUP BY source_id",
+                (feed, json.dumps(list(source_ids))),
+            ).fetchall()
+        return {source_id: moment(posted_at) for source_id, posted_at in rows}
+
+    def unseen(self, window: OpenWindow, covered_since: datetime, limit: int) -> list[Known]:
+        """Return known posts that an exhausted window should have listed, and has not."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT source_id, native_id, posted_at FROM items WHERE feed = ? AND stream = ?"
+                " AND posted_at >= ? AND posted_at < ? AND observed_at < ? AND NOT is_gone"
+                " ORDER BY observed_at DESC LIMIT ?",
+                (
+                    window.feed,
+                    window.window.stream,
+                    stamp(max(covered_since, window.window.since)),
+                    stamp(window.window.until),
+                    stamp(window.opened_at),
+                    limit,
+                ),
+            ).fetchall()
+        return [Known(row[0], row[1], moment(row[2])) for row in rows]
+
+    def covered(self, feed: str) -> dict[str, list[tuple[datetime, datetime]]]:
+        """Return the stretches of time that are collected, by stream, in order."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT stream, since, until FROM covered WHERE feed = ? ORDER BY stream, since",
+                (feed,),
+            ).fetchall()
+        found: dict[str, list[tuple[datetime, datetime]]] = {}
+        for stream, since, until in rows:
+            found.setdefault(stream, []).append((moment(since), moment(until)))
+        return found
+
+    def unreachable(self, feed: str) -> list[Unreachable]:
+        """Return the stretches of time that the platform does not list any more."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT stream, since, until, reason FROM unreachable WHERE feed = ?"
+                " ORDER BY since, stream",
+                (feed,),
+            ).fetchall()
+        return [Unreachable(s, moment(a), moment(b), reason) for s, a, b, reason in rows]
+
+    def kinds(self, feed: str) -> list[tuple[str, str, datetime, int]]:
+        """Return each field that items had, with its kind, when it was first seen, and how often."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT field, kind, first_seen_at, item_count FROM field_kinds WHERE feed = ?"
+                " ORDER BY field, first_seen_at, kind",
+                (feed,),
+            ).fetchall()
+        return [(name, kind, moment(first), count) for name, kind, first, count in rows]
+
+    def pause(self, feed: str) -> Pause:
+        """Return why `feed` may not be collected now."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT throttled_until, failure_count, retry_at FROM pauses WHERE feed = ?",
+                (feed,),
+            ).fetchone()
+        if row is None:
+            return Pause()
+        return Pause(moment(row[0]) if row[0] else None, row[1], moment(row[2]) if row[2] else None)
+
+    def set_pause(self, feed: str, pause: Pause) -> None:
+        """Note why `feed` may not be collected for a while."""
+        until, retry_at = pause.throttled_until, pause.retry_at
+        with self._open() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?)",
+                (
+                    feed,
+                    stamp(until) if until else None,
+                    pause.failure_count,
+                    stamp(retry_at) if retry_at else None,
+                ),
+            )
+
+    def used(self, feed: str, day: date) -> tuple[int, float]:
+        """Return the requests and the units that `feed` has used on a day (UTC)."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT request_count, unit_count FROM usage WHERE feed = ? AND day = ?",
+                (feed, day.isoformat()),
+            ).fetchone()
+        return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
+    def use(
+        self, feed: str, day: date, requests: int, units: float, throttled_seconds: float
+    ) -> None:
+        """Count what a collection has used."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO usage VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " request_count = request_count + excluded.request_count,"
+                " unit_count = unit_count + excluded.unit_count,"
+                " throttled_seconds = throttled_seconds + excluded.throttled_seconds",
+                (feed, day.isoformat(), requests, units, throttled_seconds),
+            )
+
+    def begin_pull(self, feed: str, collected_at: datetime) -> None:
+        """Note that segments are about to be published."""
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO publications VALUES (?, ?, ?)", (feed, PULL, collected_at.isoformat())
+            )
+
+    def unfinished_pulls(self, feed: str) -> list[datetime]:
+        """Return when segments were published that a kill has kept from being recorded."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT collected_at FROM publications WHERE feed = ? AND content_sha256 = ?",
+                (feed, PULL),
+            ).fetchall()
+        return [datetime.fromisoformat(row[0]) for row in rows]
+
+    def forget_pulls(self, feed: str) -> None:
+        """Note that the segments of `unfinished_pulls` are gone."""
+        with self._open() as db:
+            db.execute(
+                "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, PULL)
+            )
+
+
+def stamp(time: datetime) -> str:
+    """Return a time as text that sorts as times do."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def moment(text: str) -> datetime:
+    """Return the time that `stamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def _json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, sort_keys=True)
+
+
+def _read(text: str | None) -> Mapping[str, Any] | None:
+    return None if text is None else dict(json.loads(text))
