@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 
 from data_platform import __version__
+from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
 from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
 from data_platform.storage.days import days_between, utc_today
@@ -63,20 +65,32 @@ def main() -> None:
     show_default=True,
     help="File to write.",
 )
-def init(path: Path) -> None:
-    """Write a commented feedback.yaml to start from."""
-    from importlib.resources import files
+@click.option(
+    "--source",
+    default="file",
+    show_default=True,
+    help="Kind of the feed: see data-platform sources.",
+)
+def init(path: Path, source: str) -> None:
+    """Write a commented feedback.yaml to start from; of another kind of feed with --source."""
+    from data_platform.feed_settings import FEED_KINDS
+    from data_platform.ingestion.sources import template
 
+    if source not in FEED_KINDS:
+        kinds = ", ".join(FEED_KINDS)
+        message = (
+            f"There is no source {source!r}{nearest(source, list(FEED_KINDS))}. Kinds: {kinds}."
+        )
+        raise ConfigurationError(message)
     if path.exists():
         message = f"{path} is there already; nothing was written. Name another file with --path."
         raise ConfigurationError(message)
-    package = files("data_platform")
-    template = package.joinpath("feedback_template.yaml").read_text("utf-8")
-    schema = Path(str(package.joinpath(SCHEMA_FILE))).resolve()
+    schema = Path(str(files("data_platform").joinpath(SCHEMA_FILE))).resolve()
     folder = path.resolve().parent
     place = f"./{schema.relative_to(folder)}" if schema.is_relative_to(folder) else schema.as_uri()
-    replace_text(path, f"# yaml-language-server: $schema={place}\n{template}")
-    out.print(f"Wrote {path}. Mend the path and the fields of its feed, then: data-platform check")
+    replace_text(path, f"# yaml-language-server: $schema={place}\n{template(source)}")
+    what = "the path and the fields of its feed" if source == "file" else "its feed"
+    out.print(f"Wrote {path}. Mend {what}, then: data-platform check")
 
 
 @main.command()
@@ -323,6 +337,55 @@ def doctor(port: int, as_json: bool) -> None:
             out.print(f"{mark}  {finding.subject}: {escape(_printable(finding.message, 2000))}")
     if not all(finding.is_well for finding in findings):
         sys.exit(DATA_NOT_WELL)
+
+
+@main.command()
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; others can reach it only if you say so.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=8787, show_default=True, help="Port."
+)
+def webhook(host: str, port: int) -> None:
+    """Take in what others send: POST /feeds/NAME for each feed of kind webhook.
+
+    A request is signed with the feed's secret (HMAC-SHA256 of the body) and answered with 200 when
+    its records are durable.
+    """
+    import uvicorn
+
+    from data_platform.ingestion.feeds import Feeds
+    from data_platform.ingestion.intake import webhook_application
+
+    settings = load_settings()
+    feeds = Feeds(settings)
+    if not feeds.webhooks:
+        message = "No feed is of kind webhook; data-platform init --source webhook writes one."
+        raise ConfigurationError(message)
+    for name in feeds.webhooks:
+        feeds.probe(name)
+        out.print(f"POST http://{host}:{port}/feeds/{name}")
+    uvicorn.run(webhook_application(settings), host=host, port=port, log_level="warning")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def sources(as_json: bool) -> None:
+    """List the kinds of sources: what they need, how far back they reach, edits, deletions, limits."""
+    from data_platform.ingestion.sources import source_traits
+
+    traits = source_traits()
+    if as_json:
+        click.echo(json.dumps(traits, indent=2))
+        return
+    for kind, told in traits.items():
+        out.print(f"[bold]{kind}[/bold]  {escape(told['title'])}")
+        for name in ("needs", "reach", "edits", "deletions", "overlap", "id_type", "cost"):
+            out.print(f"   {name.removesuffix('_type'):<10} {escape(told[name])}")
+    out.print("A block to start from: data-platform init --source KIND. Pages: docs/sources/.")
 
 
 @main.command(name="dagster-home")

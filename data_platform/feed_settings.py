@@ -773,3 +773,7 @@ AnyFeed = Annotated[
     | WebhookFeed,
     Field(discriminator="kind"),
 ]
+
+FEED_KINDS: tuple[str, ...] = tuple(
+    get_args(model.model_fields["kind"].annotation)[0] for model in get_args(get_args(AnyFeed)[0])
+)

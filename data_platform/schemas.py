@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CONTRACT_VERSION = "2"
 
 ARROW_TYPES: Mapping[str, pa.DataType] = {
@@ -717,6 +717,50 @@ SOURCE_HEALTH = Table(
     is_published=True,
 )
 
+COVERAGE_STATES = ("complete", "partial", "unreachable", "open gap", "not collected")
+
+FEED_COVERAGE = Table(
+    name="feed_coverage",
+    description="One row per feed and day of posting: whether everything that the source offers of"
+    " it is stored, and why not.",
+    columns=(
+        FEED,
+        Column("date", "DATE", "Day of posting (UTC).", required=True),
+        Column(
+            "status",
+            "VARCHAR",
+            "complete; partial: some of the day's hours or listings are collected; unreachable: the"
+            " platform does not list the rest any more; open gap: a collection stopped on the way;"
+            " not collected. A day of files is complete when any were delivered.",
+            required=True,
+        ),
+        Column(
+            "reason",
+            "VARCHAR",
+            "Why it is not complete, which may name accounts and addresses; null where it is.",
+            is_personal=True,
+        ),
+        Column("covered_share", "DOUBLE", "Collected share of the day's time, 0 to 1.", True),
+        Column("stream_count", "INTEGER", "Listings of the feed that were collected.", True),
+        Column("landed_count", "BIGINT", "Records landed for the day.", True),
+    ),
+    key=("feed", "date"),
+    row_rules=(
+        RowRule(
+            "status_is_known",
+            f"status IN {COVERAGE_STATES}",
+            f"Status is one of {', '.join(COVERAGE_STATES)}.",
+        ),
+        RowRule("covered_share_is_a_share", "covered_share BETWEEN 0 AND 1", "It is 0 to 1."),
+        RowRule(
+            "every_incomplete_day_has_a_reason",
+            "status = 'complete' OR reason IS NOT NULL",
+            "A day that is not complete says why.",
+        ),
+    ),
+    is_published=True,
+)
+
 ALERTS = Table(
     name="alerts",
     description="One row per trouble that a person should know of, from when it was seen to its end.",
@@ -794,6 +838,7 @@ STAGE_TABLES: tuple[Table, ...] = (
     SENTIMENT_EVALUATION,
     DAILY_SENTIMENT,
     SOURCE_HEALTH,
+    FEED_COVERAGE,
 )
 BOOKKEEPING_TABLES: tuple[Table, ...] = (ALERTS, DAY_VERSIONS, LOADED_SEGMENTS, ACTIVE_MODEL)
 TABLES: Mapping[str, Table] = {t.name: t for t in (*STAGE_TABLES, *BOOKKEEPING_TABLES)}

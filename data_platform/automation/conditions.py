@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.schemas import QUARANTINED_FEEDBACK, SOURCE_HEALTH
+from data_platform.schemas import FEED_COVERAGE, QUARANTINED_FEEDBACK, SOURCE_HEALTH
 
 Condition = dg.AutomationCondition[Any]
 
@@ -100,7 +100,11 @@ def with_upkeep(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefiniti
         spec = dg.apply_freshness_policy(spec, FRESHNESS)
         if spec.key.path[0] == "feed":
             return spec
-        if spec.key.to_user_string() in (QUARANTINED_FEEDBACK.name, SOURCE_HEALTH.name):
+        if spec.key.to_user_string() in (
+            QUARANTINED_FEEDBACK.name,
+            SOURCE_HEALTH.name,
+            FEED_COVERAGE.name,
+        ):
             condition = after_collections()
         elif spec.partitions_def is not None:
             condition = changed_days()

@@ -119,7 +119,7 @@ def _due_feeds(feeds: Feeds) -> Evaluation:
                 continue
             # Not "before": a clock that was ahead for a while must not hold up the days until then.
             is_first_of_day = finished is None or finished.date() != feeds.open_days.last
-            is_paused = isinstance(pending, PendingWindows) and not pending.has_work
+            is_paused = isinstance(pending, PendingWindows) and pending.paused_until is not None
             if pending.has_work or (is_first_of_day and not is_paused):
                 round_.request(name, pending)
             else:

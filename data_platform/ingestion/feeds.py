@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
 
@@ -26,9 +26,10 @@ from data_platform.ingestion.collect import (
 from data_platform.ingestion.connectors.connector import Connector
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.connectors.http import Budget, Http
+from data_platform.ingestion.connectors.mapping import mapped_record
 from data_platform.ingestion.connectors.registry import make_connector
 from data_platform.ingestion.ledger import FeedLedger, Gap
-from data_platform.ingestion.pull import PulledRecords, preview, pull
+from data_platform.ingestion.pull import KeptRecords, preview, pull
 from data_platform.ingestion.replay import Replay, Replayed, replay_quarantine
 from data_platform.ingestion.windows import WindowLedger
 from data_platform.settings import Settings
@@ -87,6 +88,25 @@ class Feeds:
     def is_of_files(self, name: str) -> bool:
         """True for a feed of files; the others come over the network."""
         return isinstance(self.settings.feed(name), FileFeed)
+
+    def is_pulled(self, name: str) -> bool:
+        """True for a feed that a connector collects from an interface on the network."""
+        return isinstance(self.settings.feed(name), ApiFeed)
+
+    def every(self, name: str) -> str:
+        """Return how often a feed is looked at, as written in feedback.yaml."""
+        return self.settings.feed(name).every
+
+    @property
+    def webhooks(self) -> list[str]:
+        """The feeds that take in what others send."""
+        return [feed.name for feed in self.settings.feeds if isinstance(feed, WebhookFeed)]
+
+    def webhook(self, name: str) -> WebhookFeed:
+        """Return the configuration of a feed of kind webhook."""
+        feed = self.settings.feed(name)
+        assert isinstance(feed, WebhookFeed)
+        return feed
 
     def files(self, name: str) -> FileConnector:
         """Return the connector of a feed of files."""
@@ -163,6 +183,7 @@ class Feeds:
         """
         feed = self.settings.feed(name)
         if isinstance(feed, WebhookFeed):
+            self.ledger.finish(name, datetime.now(UTC), None)
             return Collection()
         with explained(self.landing.root):
             if isinstance(feed, ApiFeed):
@@ -170,7 +191,7 @@ class Feeds:
                     self.connector(name),
                     self.landing,
                     self.ledger,
-                    author_key=self._author_key(),
+                    author_key=self.author_key(),
                     open_days=self.open_days,
                     days=days,
                 )
@@ -178,7 +199,7 @@ class Feeds:
                 self.files(name),
                 self.landing,
                 self.ledger,
-                author_key=self._author_key(),
+                author_key=self.author_key(),
                 open_days=self.open_days,
             )
 
@@ -190,18 +211,23 @@ class Feeds:
             StorageError: the machine refuses to keep what passes.
         """
         feed = self.settings.feed(name)
-        is_pulled = isinstance(feed, ApiFeed)
-        reader: Replayed = PulledRecords(self.connector(name)) if is_pulled else self.files(name)
+        reader: Replayed
+        if isinstance(feed, WebhookFeed):
+            reader = KeptRecords(feed, partial(mapped_record, feed))
+        elif isinstance(feed, ApiFeed):
+            reader = KeptRecords(feed, self.connector(name).record)
+        else:
+            reader = self.files(name)
         with explained(self.landing.root):
             return replay_quarantine(
                 reader,
                 self.landing,
                 self.ledger,
-                author_key=self._author_key(),
+                author_key=self.author_key(),
                 open_days=self.open_days,
             )
 
-    def _author_key(self) -> bytes:
+    def author_key(self) -> bytes:
         configured = self.settings.author_key
         return load_author_key(
             self.settings.home / "author.key",

@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
@@ -87,7 +87,7 @@ def pull(
     feed = connector.feed
     with held_feed(landing, feed.name):
         landing.clear_staging(feed.name)
-        _remove_unrecorded(landing, ledger, feed.name)
+        remove_unrecorded(landing, ledger, feed.name)
         result = Collection()
         wanted = set(days)
         try:
@@ -134,7 +134,7 @@ def _windows(
     return [(Window(stream, since, now, ledger.position(feed.name, stream, now - overlap)), None)]
 
 
-def _remove_unrecorded(landing: LandingZone, ledger: WindowLedger, feed: str) -> None:
+def remove_unrecorded(landing: LandingZone, ledger: WindowLedger, feed: str) -> None:
     """Remove segments that a killed collection published and did not record: they are read again."""
     if unfinished := ledger.unfinished_pulls(feed):
         known = ledger.known_segments(feed)
@@ -497,22 +497,22 @@ def preview(connector: Connector[Any], count: int, open_days: OpenDays) -> list[
 
 
 @dataclass(frozen=True)
-class PulledRecords:
-    """Makes records that stand in quarantine into a page again."""
+class KeptRecords:
+    """Makes records that stand in quarantine into a page again.
 
-    connector: Connector[Any]
+    Attributes:
+        feed: the feed that they are of.
+        record: how it reads an item.
+    """
 
-    @property
-    def feed(self) -> Any:
-        return self.connector.feed
+    feed: Any
+    record: Callable[[Item], Record | None]
 
     def page_of(self, records: Sequence[Item], row_numbers: Sequence[int]) -> Page:
-        """Return items as the connector reads them now, under the numbers that they had."""
-        read = [(item, self.connector.record(item) or {}) for item in records]
-        page = page_of(read)
+        """Return items as they are read now, under the numbers that they had."""
+        page = page_of([(item, self.record(item) or {}) for item in records])
         numbers = pa.array(row_numbers, pa.int64())
-        table = page.records.set_column(0, "row_number", numbers)
-        return Page(table, page.payloads)
+        return Page(page.records.set_column(0, "row_number", numbers), page.payloads)
 
 
 def _refuse_if_mostly_bad(

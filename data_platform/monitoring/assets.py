@@ -1,15 +1,24 @@
-"""source_health as an asset, with its checks."""
+"""source_health and feed_coverage as assets, with their checks."""
 
+import base64
+from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import feed_key
 from data_platform.ingestion.feeds import Feeds
+from data_platform.monitoring.coverage import coverage_chart, measure_coverage, refresh_coverage
 from data_platform.monitoring.health import measure_sources
-from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK, SOURCE_HEALTH
+from data_platform.schemas import (
+    COVERAGE_STATES,
+    FEED_COVERAGE,
+    QUARANTINED_FEEDBACK,
+    RAW_FEEDBACK,
+    SOURCE_HEALTH,
+)
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
@@ -26,7 +35,7 @@ MAX_GAPS_SHOWN = 20
 
 
 def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
-    """Return the asset source_health."""
+    """Return the assets source_health and feed_coverage."""
 
     @dg.multi_asset(
         name=SOURCE_HEALTH.name,
@@ -90,4 +99,44 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             data_version=dg.DataVersion(health.digest),
         )
 
-    return [source_health]
+    return [source_health, _feed_coverage(feeds)]
+
+
+def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=FEED_COVERAGE.name,
+        specs=[
+            table_spec(
+                FEED_COVERAGE,
+                group=GROUP,
+                deps=[feed_key(name) for name in feeds.names],
+                partitions=None,
+            )
+        ],
+        check_specs=rule_specs(FEED_COVERAGE),
+    )
+    def feed_coverage(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        coverage = measure_coverage(feeds, datetime.now(UTC))
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                _, rules = refresh_coverage(transaction, coverage)
+                _, digest = transaction.digest(FEED_COVERAGE)
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
+        yield from rule_results(FEED_COVERAGE, rules)
+        states = Counter(coverage["status"].to_pylist())
+        svg = base64.b64encode(coverage_chart(coverage).encode()).decode()
+        yield dg.MaterializeResult(
+            asset_key=FEED_COVERAGE.name,
+            metadata={
+                "dagster/row_count": len(coverage),
+                **{f"{state.replace(' ', '_')}_days": states[state] for state in COVERAGE_STATES},
+                "coverage": dg.MetadataValue.md(
+                    f"![coverage by feed and day](data:image/svg+xml;base64,{svg})"
+                ),
+            },
+            data_version=dg.DataVersion(digest),
+        )
+
+    return feed_coverage

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from data_platform.schemas import ALERTS, SENTIMENT_EVALUATION
+from data_platform.schemas import ALERTS, FEED_COVERAGE, SENTIMENT_EVALUATION
 
 # From version: statements that lead to the next one. They run in one transaction.
 MIGRATIONS: Mapping[int, Sequence[str]] = {
@@ -18,4 +18,5 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE quarantined_feedback ADD COLUMN observed_at TIMESTAMPTZ",
         "ALTER TABLE source_health ADD COLUMN drifted_count BIGINT DEFAULT 0",
     ),
+    3: (FEED_COVERAGE.ddl,),
 }

@@ -311,10 +311,9 @@ class Http:
         headers: Mapping[str, str],
         body: Mapping[str, Any],
     ) -> Answer:
-        # A query that stands in the address already (of a next page) would be replaced by an empty one.
-        options: dict[str, Any] = {**body, **({"params": dict(query)} if query else {})}
         try:
-            with self._client.stream(method, url, headers=dict(headers), **options) as response:
+            asked = httpx2.URL(url).copy_merge_params(dict(query))
+            with self._client.stream(method, asked, headers=dict(headers), **body) as response:
                 content = bytearray()
                 for chunk in response.iter_bytes():
                     content += chunk
