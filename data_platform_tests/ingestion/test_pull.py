@@ -1,0 +1,188 @@
+"""The engine of windows, with Mastodon's connector: what pages may do to it, days, pauses, drift, replay."""
+
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from data_platform.ingestion.connectors.connector import Listing
+from data_platform.ingestion.feeds import Feeds
+from data_platform.ingestion.pull import FAILURES_BEFORE_PAUSE, pull
+from data_platform.monitoring.coverage import measure_coverage
+from data_platform_tests.ingestion.platforms.mastodon import MastodonPlatform
+from data_platform_tests.ingestion.platforms.server import Reply, html, status
+from data_platform_tests.ingestion.platforms.stored import gone, stored
+
+TODAY = datetime.combine(datetime.now(UTC).date(), time(), UTC)
+
+
+@pytest.fixture
+def platform():
+    made = MastodonPlatform()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def feeds(platform, configured, monkeypatch):
+    monkeypatch.setattr("data_platform.ingestion.connectors.http.LONGEST_BACKOFF_SECONDS", 0.01)
+    start = (TODAY - timedelta(days=5)).date().isoformat()
+    block = {"name": "brand", "kind": "mastodon", **platform.block()}
+    return Feeds(configured({"start_date": start, "feeds": [block]}))
+
+
+def fill(platform, count, first=1):
+    begin = datetime.now(UTC) - timedelta(hours=3)
+    for number in range(count):
+        platform.add(first + number, begin + timedelta(seconds=number * 10_000 / count))
+
+
+def pull_with(feeds, fetch):
+    """Collect with pages that pass through `fetch(original, window, token)`."""
+    connector = feeds.connector("brand")
+    original = connector.fetch
+    connector.fetch = lambda window, token: fetch(original, window, token)
+    return pull(
+        connector,
+        feeds.landing,
+        feeds.ledger,
+        author_key=b"k" * 32,
+        open_days=feeds.open_days,
+    )
+
+
+def test_a_platform_that_leads_in_a_circle_is_a_gap_and_does_not_hang(feeds, platform, home):
+    fill(platform, 100)
+    first = {}
+
+    def circle(original, window, token):
+        page = original(window, token)
+        first.setdefault("token", page.next)
+        return Listing(page.items, first["token"], page.position)
+
+    result = pull_with(feeds, circle)
+    assert "leads from a page back" in result.errors[0]
+    assert len(feeds.ledger.open_windows("brand")) == 1
+    feeds.collect("brand")
+    assert stored(feeds, home) == platform.truth()
+    assert feeds.ledger.open_windows("brand") == []
+
+
+def test_pages_may_repeat_shuffle_and_be_empty(feeds, platform, home):
+    fill(platform, 200)
+    pages = []
+
+    def odd(original, window, token):
+        if token and token.get("empty"):
+            return original(window, token["behind"])
+        page = original(window, token)
+        pages.append(page)
+        items = [*reversed(page.items), *(pages[-2].items[:7] if len(pages) > 1 else [])]
+        following = {"empty": len(pages), "behind": page.next} if page.next else None
+        return Listing(items, following, page.position)
+
+    assert pull_with(feeds, odd).errors == []
+    assert stored(feeds, home) == platform.truth()
+
+
+def test_a_post_that_is_beyond_the_overlap_and_gone_is_noticed_when_its_day_is_collected(
+    feeds, platform, home
+):
+    day = TODAY - timedelta(days=2)
+    platform.add(1, day + timedelta(hours=3))
+    platform.add(2, day + timedelta(hours=4))
+    fill(platform, 3, first=10)
+    feeds.collect("brand")
+    platform.delete(1)
+    feeds.collect("brand")
+    assert gone(feeds, home) == set()
+    feeds.collect("brand", [day.date()])
+    assert gone(feeds, home) == {platform.source_id(platform.posts[1])}
+
+
+def test_a_listing_that_shows_nothing_for_a_while_deletes_nothing(feeds, platform, home):
+    fill(platform, 30)
+    feeds.collect("brand")
+    platform.server.faults = [lambda _, __: Reply([])]
+    feeds.collect("brand")
+    assert gone(feeds, home) == set()
+    assert stored(feeds, home) == platform.truth()
+
+
+def test_collections_that_fail_again_and_again_are_started_less_often(feeds, platform):
+    fill(platform, 5)
+    platform.server.fault = status(400)
+    now = datetime.now(UTC)
+    for _ in range(FAILURES_BEFORE_PAUSE - 1):
+        assert feeds.collect("brand").errors
+        assert feeds.pending("brand", datetime.now(UTC), 0).has_work
+    feeds.collect("brand")
+    pending = feeds.pending("brand", datetime.now(UTC), 0)
+    assert not pending.has_work
+    assert pending.paused_until >= now + timedelta(minutes=1)
+    platform.server.fault = None
+    assert feeds.collect("brand").errors == []
+    assert feeds.pending("brand", datetime.now(UTC), 0).has_work
+
+
+def test_a_field_that_becomes_another_kind_is_counted(feeds, platform):
+    fill(platform, 10)
+    feeds.collect("brand")
+    fill(platform, 10, first=100)
+    for number in range(100, 104):
+        platform.posts[number].broken = {"favourites_count": "many", "brand_new": 1}
+    feeds.collect("brand")
+    kinds = {(name, kind): count for name, kind, _, count in feeds.ledger.kinds("brand")}
+    assert kinds["favourites_count", "text"] == 4
+    assert kinds["favourites_count", "number"] >= 16
+    assert kinds["brand_new", "number"] == 4
+
+
+def test_refused_records_are_kept_once_and_pass_after_a_mend(feeds, platform, home, monkeypatch):
+    fill(platform, 20)
+    platform.posts[3].broken = {"content": ["a", "list"], "created_at": "yesterday"}
+    assert feeds.collect("brand").refused_count == 1
+    assert feeds.collect("brand").read_count == 0
+    connector = feeds.connector("brand")
+    original = type(connector).record
+
+    def mended(self, item):
+        record = original(self, item)
+        is_odd = record["posted_at"] == "yesterday"
+        return {**record, "posted_at": TODAY.isoformat()} if is_odd else record
+
+    monkeypatch.setattr(type(connector), "record", mended)
+    assert feeds.replay("brand").released_count == 1
+    assert platform.source_id(platform.posts[3]) in stored(feeds, home)
+
+
+def test_bytes_that_are_no_text_cost_one_record(feeds, platform, home):
+    fill(platform, 20)
+    platform.posts[3].broken = {"content": "caf\udce9"}
+    assert feeds.collect("brand").refused_count == 1
+    assert len(stored(feeds, home)) == 19
+
+
+def test_coverage_tells_complete_days_from_gaps_and_from_days_before(feeds, platform):
+    fill(platform, 100)
+
+    def states():
+        table = measure_coverage(feeds, datetime.now(UTC))
+        return dict(zip(table["date"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    assert set(states().values()) == {"not collected"}
+    platform.server.fault = html
+    feeds.collect("brand")
+    assert set(states().values()) == {"open gap"}
+    platform.server.fault = None
+    feeds.collect("brand")
+    assert set(states().values()) == {"complete"}
+
+
+def test_several_feeds_of_a_platform_share_their_posts(platform, configured, home):
+    fill(platform, 30)
+    blocks = [{"name": name, "kind": "mastodon", **platform.block()} for name in ("brand", "again")]
+    start = (TODAY - timedelta(days=5)).date().isoformat()
+    feeds = Feeds(configured({"start_date": start, "feeds": blocks}))
+    for name in feeds.names:
+        feeds.collect(name)
+    assert stored(feeds, home) == platform.truth()
