@@ -244,11 +244,10 @@ def _pulled_feed_asset(
             raise dg.Failure("\n".join(reasons) or "days were left open", allow_retries=False)
         for day, reason in sorted(missing.items()):
             context.log.warning(f"{day} is skipped: {reason}")
-        if not done:
-            yield _of_latest_materialization(context.instance, window_check)
-            return
         yield window_check
         yield _kinds_check(feeds, feed.name)
+        if not done:
+            return
         if len(requested) == 1:
             (day,) = done
             yield dg.MaterializeResult(
