@@ -92,6 +92,7 @@ def pull(
         wanted = set(days)
         try:
             streams = connector.streams()
+            ledger.keep_streams(feed.name, streams)
             for stream in streams:
                 for window, day in _windows(feed, ledger, connector, stream, open_days, days):
                     ledger.open_window(feed.name, window, day)
@@ -99,7 +100,7 @@ def pull(
                 puller = _Puller(connector, contract, landing, ledger, open_days, result)
                 for open_window in ledger.open_windows(feed.name):
                     is_asked = open_window.day in wanted if wanted else True
-                    if is_asked and open_window.window.stream in streams and not puller.is_over:
+                    if is_asked and not puller.is_over:
                         puller.drain(open_window)
         except SourceError as error:
             _note(result, error)

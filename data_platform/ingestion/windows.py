@@ -46,7 +46,8 @@ class OpenWindow:
     def as_gap(self) -> Gap:
         """Return it as a gap: something that the platform offers and that is not stored yet."""
         window = self.window
-        subject = f"{window.stream}, {window.since:%Y-%m-%d %H:%M} to {window.until:%Y-%m-%d %H:%M}"
+        what = self.day.isoformat() if self.day else f"since {window.since:%Y-%m-%d %H:%M}"
+        subject = f"{window.stream}, {what}"
         return Gap(
             self.feed,
             subject,
@@ -103,8 +104,20 @@ class WindowLedger(Ledger):
     """The ledger, with what it holds of feeds that connectors collect."""
 
     def open_window(self, feed: str, window: Window, day: date | None = None) -> None:
-        """Note a stretch of time that is to be collected, unless the same one is open already."""
+        """Note a stretch of time that is to be collected, unless the same one is open already.
+
+        One of this stream that was never begun is made longer instead: a platform that does not
+        answer for a day is one gap.
+        """
         with self._open() as db:
+            if day is None:
+                extended = db.execute(
+                    "UPDATE windows SET until = ? WHERE window_id = (SELECT max(window_id)"
+                    " FROM windows WHERE feed = ? AND stream = ? AND day IS NULL AND token IS NULL)",
+                    (stamp(window.until), feed, window.stream),
+                ).rowcount
+                if extended:
+                    return
             db.execute(
                 "INSERT INTO windows (feed, stream, since, until, day, position, opened_at, reason,"
                 " is_transient) SELECT ?, ?, ?, ?, ?, ?, ?, 'not collected yet', 1 WHERE NOT EXISTS"
@@ -123,6 +136,17 @@ class WindowLedger(Ledger):
                     day.isoformat() if day else None,
                 ),
             )
+
+    def keep_streams(self, feed: str, streams: Sequence[str]) -> None:
+        """Forget windows of listings that the feed does not have any more: nobody asks for them."""
+        others = (feed, json.dumps(list(streams)))
+        with self._open() as db:
+            for table in ("windows", "covered", "unreachable", "positions"):
+                db.execute(
+                    f"DELETE FROM {table} WHERE feed = ?"
+                    " AND stream NOT IN (SELECT value FROM json_each(?))",
+                    others,
+                )
 
     def open_windows(self, feed: str) -> list[OpenWindow]:
         """Return the windows of `feed` that are not exhausted, oldest first."""

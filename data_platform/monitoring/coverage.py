@@ -72,7 +72,7 @@ def coverage_chart(coverage: pa.Table) -> str:
         .mark_rect()
         .encode(
             x=altair.X("yearmonthdate(date):T", title="Day of posting (UTC)"),
-            y=altair.Y("feed:N", title=None, axis=altair.Axis(labelLimit=300)),
+            y=altair.Y("feed:N", title=None, axis=altair.Axis(labelLimit=300, minExtent=160)),
             color=altair.Color(
                 "status:N",
                 title=None,

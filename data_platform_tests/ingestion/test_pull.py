@@ -186,3 +186,26 @@ def test_several_feeds_of_a_platform_share_their_posts(platform, configured, hom
     for name in feeds.names:
         feeds.collect(name)
     assert stored(feeds, home) == platform.truth()
+
+
+def test_a_platform_that_does_not_answer_for_a_while_is_one_gap(feeds, platform, home):
+    fill(platform, 5)
+    platform.server.fault = status(503)
+    for _ in range(3):
+        feeds.collect("brand")
+    assert len(feeds.ledger.open_windows("brand")) == len(feeds.gaps()) == 1
+    platform.server.fault = None
+    feeds.collect("brand")
+    assert stored(feeds, home) == platform.truth()
+
+
+def test_a_listing_that_is_not_configured_any_more_leaves_no_gap(feeds, platform, configured):
+    platform.server.fault = html
+    feeds.collect("brand")
+    assert feeds.gaps()
+    platform.server.fault = lambda _, __: Reply([])
+    block = {"name": "brand", "kind": "mastodon", **platform.block(), "hashtags": ["other"]}
+    start = (TODAY - timedelta(days=5)).date().isoformat()
+    changed = Feeds(configured({"start_date": start, "feeds": [block]}))
+    changed.collect("brand")
+    assert changed.gaps() == []

@@ -164,6 +164,7 @@ class Http:
         self.authorize: Authorize | None = None
         self._now, self._sleep_for = now, sleep
         self._slept = timedelta()
+        self._sent: set[str] = set()
         self._client = httpx2.Client(
             timeout=timeout,
             follow_redirects=True,
@@ -233,9 +234,11 @@ class Http:
             sleep=lambda seconds: self._sleep(timedelta(seconds=seconds), "after a hiccup"),
             reraise=True,
         )
+        authorize = self.authorize if authorized else None
+        secret = dict(authorize(False)) if authorize else {}
         for attempt in attempts:
             with attempt:
-                answer = self._once(method, url, query, headers or {}, authorized, body)
+                answer = self._once(method, url, query, headers or {}, secret, authorize, body)
                 self._require(answer, accept)
                 if check is not None and answer.status in accept:
                     check(answer)
@@ -247,15 +250,15 @@ class Http:
         url: str,
         query: Mapping[str, Any],
         headers: Mapping[str, str],
-        authorized: bool,
+        secret: Mapping[str, str],
+        authorize: Authorize | None,
         body: Mapping[str, Any],
     ) -> Answer:
-        authorize = self.authorize if authorized else None
-        secret = dict(authorize(False)) if authorize else {}
         renewed = False
         while True:
             self._wait_for_turn(url)
             self.budget.take_request()
+            self._sent |= {*secret.values(), headers.get("Authorization", "")}
             answer = self._send(method, url, query, {**headers, **secret}, body)
             if answer.status == 401 and authorize and not renewed:
                 renewed = True  # a token may have been revoked before its time
@@ -354,9 +357,7 @@ class Http:
 
     def _without_secrets(self, text: str) -> str:
         """Return an answer without what we sent to prove who we are; some servers repeat it."""
-        if self.authorize is None:
-            return text
-        for value in self.authorize(False).values():
+        for value in self._sent:
             for secret in (value, value.rpartition(" ")[2]):
                 if len(secret) >= 4:
                     text = text.replace(secret, "***")

@@ -19,6 +19,7 @@ class ClientCredentials:
         http: makes the request for the token; it counts as one of the feed's.
         url: where tokens come from.
         form: further fields of the request, such as the scope.
+        headers: further headers of the request and of those that the token is for.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class ClientCredentials:
         client_id: str,
         client_secret: str,
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._http, self._url = http, url
         pair = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
-        self._basic = {"Authorization": f"Basic {pair}"}
+        self._further = dict(headers or {})
+        self._basic = {"Authorization": f"Basic {pair}", **self._further}
         self._form = {"grant_type": "client_credentials", **(form or {})}
         self._token = ""
         self._good_until = datetime.min.replace(tzinfo=UTC)
@@ -59,4 +62,4 @@ class ClientCredentials:
             life = answer.get("expires_in")
             seconds = timedelta(seconds=life) if isinstance(life, int) else DEFAULT_LIFE
             self._token, self._good_until = token, now + seconds - MARGIN
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"Bearer {self._token}", **self._further}

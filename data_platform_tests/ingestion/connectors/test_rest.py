@@ -188,3 +188,19 @@ def test_ids_that_a_float_has_rounded_are_refused_if_asked(serve, feeds_of):
     rows = [{**row, "id": float(row["id"])} for row in ROWS]
     feeds = feeds_of(serve(lambda _: Reply(rows)), trust_ids=False)
     assert "scientific notation" in feeds.collect("shop").errors[0]
+
+
+def test_wrong_client_credentials_end_after_a_few_requests(serve, feeds_of, monkeypatch):
+    monkeypatch.setenv("SHOP_ID", "shop")
+    monkeypatch.setenv("SHOP_TOKEN", SECRET)
+    server = serve(lambda request: Reply({"error": request.headers["authorization"]}, 401))
+    auth = {
+        "token_url": f"{server.url}/token",
+        "client_id": {"env": "SHOP_ID"},
+        "client_secret": {"env": "SHOP_TOKEN"},
+    }
+    error = feeds_of(server, auth=auth).collect("shop").errors[0]
+    assert "answered 401" in error
+    assert len(server.requests) == 1
+    encoded = base64.b64encode(f"shop:{SECRET}".encode()).decode()
+    assert encoded not in error
