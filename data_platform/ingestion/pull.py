@@ -219,8 +219,6 @@ class _Puller:
             try:
                 self._read(window, window.token)
             except TokenExpiredError as error:
-                if window.token is None:
-                    raise
                 logger.info("%s: %s; the window begins anew", window.window.stream, error)
                 self._ledger.restart(window)
                 self._read(window, None)

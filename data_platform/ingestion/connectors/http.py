@@ -41,7 +41,7 @@ TOO_MANY = frozenset({420, 429})
 Authorize = Callable[[bool], Mapping[str, str]]
 
 
-class _HiccupError(TransientSourceError):
+class HiccupError(TransientSourceError):
     """Something that another attempt a moment later may not meet."""
 
 
@@ -134,7 +134,7 @@ class Answer:
                 f"{_place(self.url)} answered {self.status} with {len(self.content):,} bytes that"
                 f" are no JSON ({kind or 'no content type'}): {_shown(self.text)}"
             )
-            raise _HiccupError(message) from error
+            raise HiccupError(message) from error
 
 
 class Http:
@@ -228,7 +228,7 @@ class Http:
         body = {"json": json} if json is not None else {"data": data} if data else {}
         query = {name: value for name, value in (parameters or {}).items() if value is not None}
         attempts = Retrying(
-            retry=retry_if_exception_type(_HiccupError),
+            retry=retry_if_exception_type(HiccupError),
             wait=wait_random_exponential(multiplier=0.5, max=LONGEST_BACKOFF_SECONDS),
             stop=stop_after_attempt(ATTEMPTS),
             sleep=lambda seconds: self._sleep(timedelta(seconds=seconds), "after a hiccup"),
@@ -274,7 +274,7 @@ class Http:
                 moment = retry_moment(answer.headers, now)
                 if moment is None:
                     message = f"{_place(url)} answered {answer.status} and not until when"
-                    raise _HiccupError(message)
+                    raise HiccupError(message)
                 self.not_before = max(moment, self.not_before or moment)
                 continue
             if is_used_up(answer.headers) and answer.status < 400:
@@ -337,7 +337,7 @@ class Http:
                 )
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             message = f"{_place(url)} did not answer: {type(error).__name__} {_shown(str(error))}"
-            raise _HiccupError(message) from error
+            raise HiccupError(message) from error
         except (httpx2.InvalidURL, httpx2.TooManyRedirects, ValueError) as error:
             message = f"{_place(url)} cannot be asked: {_shown(str(error))}"
             raise PermanentSourceError(message) from error
@@ -348,7 +348,7 @@ class Http:
         body = self._without_secrets(answer.text)
         message = f"{_place(answer.url)} answered {answer.status}: {_shown(body)}"
         if answer.status in INVITES_RETRY or answer.status >= 500:
-            raise _HiccupError(message)
+            raise HiccupError(message)
         if answer.status in (404, 410):
             raise GoneError(message)
         if answer.status in (401, 403):
