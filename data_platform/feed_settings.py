@@ -398,7 +398,7 @@ class BlueskyFeed(PlatformFeed):
         default="20s", description="Longest time of one burst of following."
     )
     burst_events: int = Field(
-        default=20_000, ge=1, description="Most events of one burst of following."
+        default=20_000, ge=10, description="Most events of one burst of following."
     )
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ from data_platform.errors import (
 from data_platform.feed_settings import ApiFeed, interval
 from data_platform.ingestion.collect import Collection, OpenDays, held_feed, split_by_day
 from data_platform.ingestion.connectors.connector import (
+    KNOWN_ONLY,
     Connector,
     Item,
     Listing,
@@ -126,7 +127,7 @@ def _windows(
             for day, since, until in bounds
             if since < now
         ]
-    overlap = interval(feed.overlap) if feed.overlap else connector.traits.overlap
+    overlap = interval(feed.overlap) if feed.overlap else connector.overlap(stream)
     start = day_bounds(max(feed.since or open_days.first, open_days.first))[0]
     reached = ledger.reached(feed.name, stream)
     since = start if reached is None else max(reached - overlap, start)
@@ -240,6 +241,7 @@ class _Puller:
             while True:
                 listing = self._connector.fetch(window.window, token)
                 self._take(window, listing.items, read)
+                self._take_gone(window, listing.gone_prefixes, read)
                 if listing.unreachable_before is not None:
                     reached = listing
                 if listing.next is None:
@@ -265,11 +267,15 @@ class _Puller:
             if reached and reached.unreachable_before
             else begin
         )
-        if self._connector.can_recheck and self._connector.traits.listed_by == "posted":
+        if self._connector.lists_all(window.window.stream):
             self._recheck(window, token, covered_since)
         reason = reached.unreachable_reason if reached else ""
         self._ledger.complete(
-            window, listing.position, covered_since=covered_since, unreachable_reason=reason
+            window,
+            listing.position,
+            covered_since=covered_since,
+            unreachable_reason=reason,
+            remembered=self._connector.remembers,
         )
         if covered_since > begin:
             self._note_unreachable(window, covered_since, reason)
@@ -295,6 +301,14 @@ class _Puller:
         ]
         self._take_records(window, [(dict(record), record, "") for record in gone], (), read)
         self._store(window, token, read)
+
+    def _take_gone(self, window: OpenWindow, prefixes: Sequence[str], read: _Read) -> None:
+        """Take known posts for deleted whose ids begin so: their author's account is gone."""
+        for prefix in prefixes:
+            gone = self._ledger.known_ids(window.feed, prefix)
+            gone += [p.source_id for p in read.observed if p.source_id.startswith(prefix)]
+            records = [{"source_id": found, "change": "delete"} for found in dict.fromkeys(gone)]
+            self._take_records(window, [(dict(r), r, "") for r in records], (), read)
 
     def _note_unreachable(self, window: OpenWindow, until: datetime, reason: str) -> None:
         if window.day is not None and until > window.window.since:
@@ -347,7 +361,10 @@ class _Puller:
         known = self._ledger.fingerprints(feed.name, keys)
         fresh: list[tuple[Item, Record]] = []
         taken = {(post.source_id, post.fingerprint) for post in read.observed}
-        for key, (item, record, native_id) in zip(keys, records, strict=True):
+        for key, (item, told, native_id) in zip(keys, records, strict=True):
+            record = {name: value for name, value in told.items() if name != KNOWN_ONLY}
+            if told.get(KNOWN_ONLY) and key not in known and key not in {k for k, _ in taken}:
+                continue
             fingerprint = _fingerprint(record)
             is_gone = record.get("change") == "delete"
             posted_at = utc(record.get("posted_at"))

@@ -9,8 +9,6 @@ from typing import Any
 from data_platform.ingestion.connectors.connector import Known, Window
 from data_platform.ingestion.ledger import Delivered, Gap, Ledger
 
-# Posts are remembered for so long after they were last seen.
-REMEMBERED = timedelta(days=60)
 PULL = "pull"
 # A window that was opened earlier and never left has lost its reader.
 LONGEST_READING = timedelta(hours=1)
@@ -256,12 +254,14 @@ class WindowLedger(Ledger):
         *,
         covered_since: datetime | None,
         unreachable_reason: str = "",
+        remembered: timedelta | None = None,
     ) -> None:
         """Note that a window is exhausted.
 
         Args:
             position: where later windows of the stream may begin.
             covered_since: what lies before could not be listed; None: nothing of it could.
+            remembered: posts that were last seen longer ago are forgotten; None: none is.
         """
         feed, asked = window.feed, window.window
         since = asked.until if covered_since is None else max(covered_since, asked.since)
@@ -304,10 +304,11 @@ class WindowLedger(Ledger):
                     "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)",
                     (feed, asked.stream, stamp(window.opened_at), _json(position)),
                 )
-            db.execute(
-                "DELETE FROM items WHERE feed = ? AND observed_at < ?",
-                (feed, stamp(datetime.now(UTC) - REMEMBERED)),
-            )
+            if remembered is not None:
+                db.execute(
+                    "DELETE FROM items WHERE feed = ? AND observed_at < ?",
+                    (feed, stamp(datetime.now(UTC) - remembered)),
+                )
 
     def reached(self, feed: str, stream: str) -> datetime | None:
         """Return the end of the latest window of a stream, exhausted or open; None: there is none."""
@@ -351,6 +352,16 @@ class WindowLedger(Ledger):
         for source_id, fingerprint in rows:
             found.setdefault(source_id, set()).add(fingerprint)
         return found
+
+    def known_ids(self, feed: str, prefix: str) -> list[str]:
+        """Return the ids of known posts that begin with `prefix` and are not deleted."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT DISTINCT source_id FROM items WHERE feed = ? AND source_id >= ?"
+                " AND source_id < ? AND NOT is_gone",
+                (feed, prefix, prefix + chr(0x10FFFF)),
+            ).fetchall()
+        return [str(row[0]) for row in rows]
 
     def posted_days(self, feed: str, source_ids: Iterable[str]) -> dict[str, datetime]:
         """Return when known posts were posted, by id."""

@@ -12,6 +12,7 @@ from data_platform.ingestion.connectors.http import Http
 Item = Mapping[str, Any]
 Token = Mapping[str, Any]
 Record = Mapping[str, object]
+KNOWN_ONLY = "known_only"
 FeedT = TypeVar("FeedT", bound=ApiFeed)
 
 
@@ -72,6 +73,7 @@ class Listing:
         next: where the next page is; JSON. None: the window is exhausted.
         position: where a later window of this stream may begin; JSON. Kept when the window is
             exhausted.
+        gone_prefixes: beginnings of ids whose posts are all gone, such as those of an account.
         unreachable_before: the platform lists nothing older than this, though the window begins
             earlier; with `unreachable_reason`.
     """
@@ -79,6 +81,7 @@ class Listing:
     items: Sequence[object]
     next: Token | None = None
     position: Token | None = None
+    gone_prefixes: Sequence[str] = ()
     unreachable_before: datetime | None = None
     unreachable_reason: str = ""
 
@@ -121,6 +124,8 @@ class Connector(ABC, Generic[FeedT]):
     """
 
     traits: ClassVar[Traits]
+    # How long posts are remembered after they were last seen; None: for ever.
+    remembers: ClassVar[timedelta | None] = timedelta(days=60)
 
     def __init__(self, feed: FeedT, http: Http) -> None:
         self.feed = feed
@@ -144,17 +149,24 @@ class Connector(ABC, Generic[FeedT]):
 
         Values may be text, numbers, booleans or null; a date is ISO 8601 text. A deletion is
         {"source_id": …, "change": "delete"}. Fields that are not there are null; whether that is
-        allowed, the contract judges.
+        allowed, the contract judges. With `KNOWN_ONLY` true, it is dropped unless the post was
+        collected before: a platform may tell deletions of everybody's posts.
         """
 
     def native_id(self, item: Item, stream: str) -> str:  # noqa: ARG002 (some need to know it)
         """Return what `recheck` asks the platform for this item of a stream with."""
         return str(item.get("id", ""))
 
-    @property
-    def can_recheck(self) -> bool:
-        """True if the platform can be asked for single posts."""
-        return type(self).recheck is not Connector.recheck
+    def overlap(self, stream: str) -> timedelta:  # noqa: ARG002 (some need to know it)
+        """Return what each collection of a stream reads again, unless the feed says otherwise."""
+        return self.traits.overlap
+
+    def lists_all(self, stream: str) -> bool:  # noqa: ARG002 (some need to know it)
+        """True if a window of the stream lists every post of that time: one that is missing may be gone.
+
+        Only for platforms that can be asked for single posts, to make sure.
+        """
+        return self.traits.listed_by == "posted" and type(self).recheck is not Connector.recheck
 
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for posts that are known, to see which were edited or deleted.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -39,6 +39,7 @@ INVITES_RETRY = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524
 TOO_MANY = frozenset({420, 429})
 
 Authorize = Callable[[bool], Mapping[str, str]]
+Result = TypeVar("Result")
 
 
 class HiccupError(TransientSourceError):
@@ -227,22 +228,61 @@ class Http:
         """
         body = {"json": json} if json is not None else {"data": data} if data else {}
         query = {name: value for name, value in (parameters or {}).items() if value is not None}
-        attempts = Retrying(
-            retry=retry_if_exception_type(HiccupError),
-            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_BACKOFF_SECONDS),
-            stop=stop_after_attempt(ATTEMPTS),
-            sleep=lambda seconds: self._sleep(timedelta(seconds=seconds), "after a hiccup"),
-            reraise=True,
-        )
         authorize = self.authorize if authorized else None
         secret = dict(authorize(False)) if authorize else {}
-        for attempt in attempts:
+        for attempt in self._attempts():
             with attempt:
                 answer = self._once(method, url, query, headers or {}, secret, authorize, body)
                 self._require(answer, accept)
                 if check is not None and answer.status in accept:
                     check(answer)
         return answer
+
+    def attempt(self, url: str, action: Callable[[], Result]) -> Result:
+        """Do what is no HTTP request under the same rules: turns, budget, hiccups tried again.
+
+        Args:
+            action: raises HiccupError for what another attempt may not meet; see `refuse`.
+
+        Raises:
+            SourceError: as `request` does.
+        """
+        for attempt in self._attempts():
+            with attempt:
+                self._wait_for_turn(url)
+                self.budget.take_request()
+                return action()
+        raise AssertionError  # the last attempt returns or raises
+
+    def refuse(self, answer: Answer) -> None:
+        """Judge an answer that is not what was asked for; a pause that it names is kept.
+
+        Raises:
+            SourceError: always, in the kind that `request` would raise.
+        """
+        if self._is_throttled(answer):
+            self.not_before = retry_moment(answer.headers, self._now()) or self.not_before
+            message = f"{_place(answer.url)} answered {answer.status}"
+            raise HiccupError(message)
+        if answer.status < 400:
+            message = f"{_place(answer.url)} answered {answer.status}, which is no answer to this"
+            raise HiccupError(message)
+        self._require(answer, ())
+
+    def _attempts(self) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(HiccupError),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_BACKOFF_SECONDS),
+            stop=stop_after_attempt(ATTEMPTS),
+            sleep=lambda seconds: self._sleep(timedelta(seconds=seconds), "after a hiccup"),
+            reraise=True,
+        )
+
+    def _is_throttled(self, answer: Answer) -> bool:
+        return answer.status in TOO_MANY or (
+            answer.status in (403, 503)
+            and ("retry-after" in answer.headers or is_used_up(answer.headers))
+        )
 
     def _once(
         self,
@@ -265,11 +305,7 @@ class Http:
                 former, secret = secret, dict(authorize(True))
                 if secret != former:
                     continue
-            throttled = answer.status in TOO_MANY or (
-                answer.status in (403, 503)
-                and ("retry-after" in answer.headers or is_used_up(answer.headers))
-            )
-            if throttled:
+            if self._is_throttled(answer):
                 now = self._now()
                 moment = retry_moment(answer.headers, now)
                 if moment is None:
