@@ -352,6 +352,10 @@ class MastodonFeed(PlatformFeed):
     accounts: Words = Field(default=(), description="Accounts, such as shop@mastodon.social.")
     search: Words = Field(default=(), description="Searches; most servers want a token for them.")
     public: bool = Field(default=False, description="True: the whole public timeline.")
+    history: bool = Field(
+        default=False,
+        description="True: also the earlier versions of edited posts; a request for each of them.",
+    )
     token: EnvironmentSecret | None = Field(
         default=None, description="Access token with the right read:statuses."
     )

@@ -133,7 +133,10 @@ def _windows(
     since = start if reached is None else max(reached - overlap, start)
     if since >= now:
         return []
-    return [(Window(stream, since, now, ledger.position(feed.name, stream, now - overlap)), None)]
+    # The first day was moved back, or only some days were collected so far.
+    holes = [] if reached is None else ledger.holes(feed.name, stream, start, reached)
+    latest = Window(stream, since, now, ledger.position(feed.name, stream, now - overlap))
+    return [*((Window(stream, *hole), None) for hole in holes), (latest, None)]
 
 
 def remove_unrecorded(landing: LandingZone, ledger: WindowLedger, feed: str) -> None:

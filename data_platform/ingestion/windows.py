@@ -110,9 +110,10 @@ class WindowLedger(Ledger):
         with self._open() as db:
             if day is None:
                 extended = db.execute(
-                    "UPDATE windows SET until = ? WHERE window_id = (SELECT max(window_id)"
-                    " FROM windows WHERE feed = ? AND stream = ? AND day IS NULL AND token IS NULL)",
-                    (stamp(window.until), feed, window.stream),
+                    "UPDATE windows SET until = ?1 WHERE window_id = (SELECT max(window_id)"
+                    " FROM windows WHERE feed = ?2 AND stream = ?3 AND day IS NULL AND token IS NULL"
+                    " AND since <= ?4 AND until >= ?4 AND until <= ?1)",
+                    (stamp(window.until), feed, window.stream, stamp(window.since)),
                 ).rowcount
                 if extended:
                     return
@@ -320,6 +321,27 @@ class WindowLedger(Ledger):
                 (feed, stream) * 3,
             ).fetchone()
         return moment(row[0]) if row[0] else None
+
+    def holes(
+        self, feed: str, stream: str, since: datetime, until: datetime
+    ) -> list[tuple[datetime, datetime]]:
+        """Return the parts of a stretch of time that no window of a stream was ever about, in order."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT since, until FROM covered WHERE feed = ? AND stream = ?"
+                " UNION ALL SELECT since, until FROM unreachable WHERE feed = ? AND stream = ?"
+                " UNION ALL SELECT since, until FROM windows WHERE feed = ? AND stream = ?"
+                " ORDER BY 1",
+                (feed, stream) * 3,
+            ).fetchall()
+        found = []
+        for begin, end in rows:
+            if moment(begin) >= until:
+                break
+            if moment(begin) > since:
+                found.append((since, moment(begin)))
+            since = max(since, moment(end))
+        return [*found, (since, until)] if since < until else found
 
     def position(self, feed: str, stream: str, before: datetime) -> Mapping[str, Any] | None:
         """Return the latest position that was reached before a moment; None: there is none.

@@ -209,3 +209,24 @@ def test_a_listing_that_is_not_configured_any_more_leaves_no_gap(feeds, platform
     changed = Feeds(configured({"start_date": start, "feeds": [block]}))
     changed.collect("brand")
     assert changed.gaps() == []
+
+
+def test_a_first_day_that_is_moved_back_is_collected_by_itself(platform, configured, home):
+    for number in range(8):
+        platform.add(number, TODAY - timedelta(days=number) + timedelta(seconds=5))
+
+    def since(days):
+        start = (TODAY - timedelta(days=days)).date().isoformat()
+        block = {"name": "brand", "kind": "mastodon", **platform.block()}
+        return Feeds(configured({"start_date": start, "feeds": [block]}))
+
+    since(2).collect("brand")
+    since(2).collect("brand", [(TODAY - timedelta(days=5)).date()])
+    feeds = since(7)
+    feeds.collect("brand")
+    assert stored(feeds, home) == platform.truth()
+    states = measure_coverage(feeds, datetime.now(UTC))["status"].to_pylist()
+    assert set(states) == {"complete"}
+    requests = len(platform.server.requests)
+    feeds.collect("brand")
+    assert len(platform.server.requests) - requests <= 3

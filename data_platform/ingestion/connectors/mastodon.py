@@ -156,7 +156,25 @@ class MastodonConnector(Connector[MastodonFeed]):
         if not isinstance(found, list):
             message = f"{urlsplit(url).path} is no list of posts; is {url} a Mastodon server?"
             raise PermanentSourceError(message)
+        if self.feed.history:
+            server = url.partition("/api/")[0]
+            edited = [item for item in objects(found) if item.get("edited_at")]
+            found = [*found, *(v for item in edited for v in self._versions(server, item))]
         return answer, found
+
+    def _versions(self, server: str, item: Item) -> list[Item]:
+        """Return the earlier versions of an edited post (Mastodon 3.5 and later)."""
+        number = quote(str(item.get("id")), safe="")
+        try:
+            versions = self.http.get_json(f"{server}/api/v1/statuses/{number}/history")
+        except GoneError:
+            return []
+        if not isinstance(versions, list):
+            return []
+        first, *later = [v for v in versions[:-1] if isinstance(v, dict)] or [{}]
+        told = [({**item, **_said(first), "edited_at": None}) if first else None]
+        told += [{**item, **_said(v), "edited_at": v.get("created_at")} for v in later]
+        return [version for version in told if version is not None]
 
     def record(self, item: Item) -> Record | None:
         """A status; boosts are the post of another, and no feedback of their own."""
@@ -204,6 +222,10 @@ class MastodonConnector(Connector[MastodonFeed]):
             page = self.fetch(Window(stream, moment - timedelta(minutes=1), moment), None)
             seen.append(f"{stream}: {len(page.items)} post(s) on a page")
         return "; ".join(seen)
+
+
+def _said(version: Item) -> dict[str, Any]:
+    return {name: version.get(name) for name in ("content", "spoiler_text")}
 
 
 def _linked(answer: Answer, relation: str, name: str) -> str | None:

@@ -1,4 +1,5 @@
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from data_platform.ingestion.connectors.mastodon import MastodonConnector
 from data_platform.ingestion.feeds import Feeds
 from data_platform_tests.ingestion.platforms.mastodon import MastodonPlatform
 from data_platform_tests.ingestion.platforms.server import Reply
-from data_platform_tests.ingestion.platforms.stored import stored
+from data_platform_tests.ingestion.platforms.stored import load, stored
 from data_platform_tests.ingestion.test_platforms import TODAY, ago
 
 
@@ -106,3 +107,20 @@ def test_every_recorded_status_is_read(test_data):
                     read += 1
     http.close()
     assert read > 50
+
+
+def test_earlier_versions_of_edited_posts_are_stored_if_asked(platform, feeds, home):
+    platform.add(1, ago(minutes=9), "first")
+    platform.add(2, ago(minutes=8))
+    for text in ("second", "third"):
+        platform.edit(1, text)
+        time.sleep(0.01)  # times have milliseconds
+    found = feeds(history=True)
+    assert found.collect("brand").errors == []
+    with load(found, home).transaction() as transaction:
+        rows = transaction.connection.execute(
+            "SELECT body, is_current FROM raw_feedback WHERE source_id LIKE '%/1'"
+            " ORDER BY edited_at NULLS FIRST"
+        ).fetchall()
+    assert rows == [("<p>first</p>", False), ("<p>second</p>", False), ("<p>third</p>", True)]
+    assert stored(found, home) == platform.truth()

@@ -15,6 +15,18 @@ class MastodonPlatform(Platform):
     kind: ClassVar[str] = "mastodon"
     breakages: ClassVar = ({"created_at": 12}, {"created_at": None}, {"content": None}, {"uri": ""})
 
+    def __init__(self) -> None:
+        self.versions: dict[int, list[tuple[str, str]]] = {}
+        super().__init__()
+
+    def edit(self, number: int, text: str) -> None:
+        post = self.posts[number]
+        first = [(post.posted_at.isoformat(), self.text_of(post))]
+        known = self.versions.setdefault(number, first)
+        super().edit(number, text)
+        assert post.edited_at
+        known.append((post.edited_at.isoformat(), self.text_of(post)))
+
     def block(self) -> dict[str, Any]:
         return {"server": self.server.url, "hashtags": ["shop"]}
 
@@ -50,6 +62,13 @@ class MastodonPlatform(Platform):
         }
 
     def handle(self, request: Request) -> Reply:
+        if request.path.endswith("/history"):
+            wanted = request.path.split("/")[-2]
+            (post,) = (p for p in self.alive if str(self.native_id(p)) == wanted)
+            versions = self.versions.get(post.number, [])
+            return Reply(
+                [{"content": c, "spoiler_text": "", "created_at": at} for at, c in versions]
+            )
         if request.path.startswith("/api/v1/statuses/"):
             wanted = request.path.rpartition("/")[2]
             found = [p for p in self.alive if str(self.native_id(p)) == wanted]
