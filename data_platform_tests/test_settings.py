@@ -167,7 +167,7 @@ def test_every_key_of_the_schema_is_described():
 def test_the_schema_takes_what_the_platform_takes_and_refuses_mistakes():
     schema = config_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    template = yaml.safe_load(files("data_platform").joinpath("feedback_template.yaml").read_text())
+    template = yaml.safe_load(files("data_platform").joinpath("feed_templates/file.yaml").read_text())
     template["start_date"] = template["start_date"].isoformat()
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(template)
@@ -232,7 +232,7 @@ def test_the_author_key_is_never_shown(tmp_path):
 def test_the_template_of_init_is_valid():
     from importlib.resources import as_file, files
 
-    with as_file(files("data_platform").joinpath("feedback_template.yaml")) as path:
+    with as_file(files("data_platform").joinpath("feed_templates/file.yaml")) as path:
         assert read_config(path).feeds[0].name == "my_reviews"
 
 
