@@ -167,7 +167,9 @@ def test_every_key_of_the_schema_is_described():
 def test_the_schema_takes_what_the_platform_takes_and_refuses_mistakes():
     schema = config_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    template = yaml.safe_load(files("data_platform").joinpath("feed_templates/file.yaml").read_text())
+    template = yaml.safe_load(
+        files("data_platform").joinpath("feed_templates/file.yaml").read_text()
+    )
     template["start_date"] = template["start_date"].isoformat()
     validator = jsonschema.Draft202012Validator(schema)
     validator.validate(template)

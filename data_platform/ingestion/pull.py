@@ -242,7 +242,7 @@ class _Puller:
         reached: Listing | None = None
         try:
             while True:
-                listing = self._connector.fetch(window.window, token)
+                listing = self._fetch(window, token)
                 self._take(window, listing.items, read)
                 self._take_gone(window, listing.gone_prefixes, read)
                 if listing.unreachable_before is not None:
@@ -282,6 +282,18 @@ class _Puller:
         )
         if covered_since > begin:
             self._note_unreachable(window, covered_since, reason)
+
+    def _fetch(self, window: OpenWindow, token: Mapping[str, Any] | None) -> Listing:
+        """Return a page; an answer whose shape no connector expects is an error of the platform's."""
+        try:
+            return self._connector.fetch(window.window, token)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            logger.warning("%s: an answer of an odd shape", window.window.stream, exc_info=True)
+            message = (
+                f"{window.window.stream}: the platform answered in a shape that is not its own"
+                f" ({type(error).__name__}); the window stays open"
+            )
+            raise TransientSourceError(message) from error
 
     def _recheck(
         self, window: OpenWindow, token: Mapping[str, Any] | None, covered_since: datetime

@@ -17,7 +17,13 @@ from data_platform.ingestion.connectors.registry import CONNECTORS
 from data_platform.ingestion.feeds import Feeds
 from data_platform.settings import Settings
 from data_platform_tests.ingestion.platforms.platform import Platform
-from data_platform_tests.ingestion.platforms.server import cut, html, status, truncated
+from data_platform_tests.ingestion.platforms.server import (
+    Reply,
+    cut,
+    html,
+    status,
+    truncated,
+)
 from data_platform_tests.ingestion.platforms.stored import gone, landed_rows, stored
 
 FOLDER = Path(__file__).parent / "platforms"
@@ -250,6 +256,55 @@ def test_good_records_land_beside_broken_ones(live, platform):
     assert feed.stored == truth
     assert result.refused_count == 60 - len(truth)
     assert feed.collect().read_count == 0
+
+
+# No listing of any platform: must not pass for an empty one.
+LIES = [
+    b"null",
+    b"12",
+    b'"text"',
+    b'{"data": 5}',
+    b'{"unexpected": []}',
+    b"[" * 5_000,
+    b"",
+    b"\xff\xfe",
+    b"<x>",
+]
+ODD = [
+    *(b"true", b"[]", b"{}", b"[null, 1, []]", b"[[[]]]", b"1e999", b'{"data": [null, {}]}'),
+    *(b'{"data": {"children": 5}}', b'{"items": {}}', b'{"items": [1, {"snippet": []}]}'),
+    *(b'{"hits": [[]]}', b'{"tickets": "x"}', b'{"reviews": 1}', b'{"feed": [null]}'),
+    *(b'{"statuses": 1}', b"<rss/>", b'[{"id": {}, "created_at": []}]', b'{"access_token": []}'),
+    *(
+        b'{"data": {"items": [{}]}}',
+        b'{"meta": {}, "data": [{"id": 1, "edit_history_tweet_ids": {}}]}',
+    ),
+]
+
+
+def test_answers_that_are_no_listing_do_not_pass_for_an_empty_one(live, platform, monkeypatch):
+    monkeypatch.setattr("data_platform.ingestion.connectors.http.LONGEST_BACKOFF_SECONDS", 0.001)
+    spread(platform, 30)
+    feed = live()
+    for body in LIES:
+        platform.server.fault = lambda _, __, body=body: Reply(body)
+        assert feed.collect().errors
+        assert not feed.is_complete()
+    platform.server.fault = None
+    feed.collect()
+    assert feed.stored == platform.truth()
+
+
+def test_answers_of_an_odd_shape_end_no_run_with_a_traceback(live, platform, monkeypatch):
+    monkeypatch.setattr("data_platform.ingestion.connectors.http.LONGEST_BACKOFF_SECONDS", 0.001)
+    platform.add(1, ago(minutes=5))
+    feed = live()
+    for body in ODD:
+        platform.server.fault = lambda _, __, body=body: Reply(body)
+        feed.collect()
+    platform.server.fault = None
+    assert feed.collect().errors == []
+    assert feed.stored.items() >= platform.truth().items()
 
 
 KILLED = """

@@ -19,6 +19,7 @@ from data_platform.ingestion.connectors.connector import (
     Window,
     list_at,
     part,
+    required_list,
     utc,
 )
 from data_platform.ingestion.connectors.http import Answer, HiccupError, Http
@@ -105,7 +106,7 @@ class AppStoreConnector(Connector[AppStoreFeed]):
         else:
             url = f"{self.feed.connect_server}/v1/apps/{app}/customerReviews"
             answer = self.http.get_json(url, {"sort": "-createdDate", "limit": CONNECT_PAGE_SIZE})
-        items = list_at(answer, "data")
+        items = required_list(answer, "data")
         times = [at for item in items if (at := utc(part(item, "attributes", "createdDate")))]
         below = part(answer, "links", "next")
         if not isinstance(below, str) or not below or (times and max(times) < window.since):

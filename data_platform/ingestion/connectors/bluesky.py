@@ -24,9 +24,9 @@ from data_platform.ingestion.connectors.connector import (
     Token,
     Traits,
     Window,
-    list_at,
     objects,
     part,
+    required_list,
     utc,
 )
 from data_platform.ingestion.connectors.http import Answer, HiccupError, Http
@@ -271,7 +271,7 @@ class BlueskyConnector(Connector[BlueskyFeed]):
         answer = self._ask(
             "app.bsky.feed.getAuthorFeed", {**query, "cursor": part(token, "cursor")}
         )
-        entries = list_at(answer, "feed")
+        entries = required_list(answer, "feed")
         # With a reason it is the repost of another's post, or one that is pinned to the top.
         items = [part(e, "post") or e for e in entries if part(e, "reason") is None]
         times = [at for e in entries if (at := utc(part(e, "post", "indexedAt")))]
@@ -299,7 +299,7 @@ class BlueskyConnector(Connector[BlueskyFeed]):
                 " words), or set token"
             )
             raise PermanentSourceError(message) from error
-        below, items = part(answer, "cursor"), list_at(answer, "posts")
+        below, items = part(answer, "cursor"), required_list(answer, "posts")
         go_on = isinstance(below, str) and bool(below) and bool(items)
         return Listing(items, {"cursor": below} if go_on else None)
 
@@ -359,7 +359,7 @@ class BlueskyConnector(Connector[BlueskyFeed]):
         for start in range(0, len(posts), LOOKED_UP_AT_ONCE):
             asked = posts[start : start + LOOKED_UP_AT_ONCE]
             answer = self._ask("app.bsky.feed.getPosts", {"uris": [p.source_id for p in asked]})
-            items = list(objects(list_at(answer, "posts")))
+            items = list(objects(required_list(answer, "posts")))
             there = {item.get("uri") for item in items}
             found.items += items
             found.gone += [post.source_id for post in asked if post.source_id not in there]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from data_platform.errors import TransientSourceError
 from data_platform.feed_settings import ApiFeed
 from data_platform.ingestion.connectors.http import Http
 
@@ -227,6 +228,19 @@ def part(item: object, *keys: str | int) -> Any:
         else:
             return None
     return item
+
+
+def required_list(answer: object, *keys: str | int) -> list[object]:
+    """Return the list below keys of an answer.
+
+    Raises:
+        TransientSourceError: there is none: what is no listing must not pass for an empty one.
+    """
+    found = part(answer, *keys)
+    if isinstance(found, list):
+        return found
+    message = f"the platform answered without the list {'.'.join(map(str, keys))!r}"
+    raise TransientSourceError(message)
 
 
 def list_at(answer: object, *keys: str | int) -> list[object]:

@@ -17,6 +17,7 @@ from data_platform.ingestion.connectors.connector import (
     Window,
     list_at,
     part,
+    required_list,
 )
 from data_platform.ingestion.connectors.http import Answer, Http
 from data_platform.ingestion.connectors.signed import signed_token
@@ -59,7 +60,8 @@ class GooglePlayConnector(Connector[GooglePlayFeed]):
             f"{self.feed.server}/applications/{package}/reviews",
             {"maxResults": PAGE_SIZE, "token": part(token, "page")},
         )
-        items = list_at(answer, "reviews")
+        # Without reviews the answer is an empty object.
+        items = required_list(answer, "reviews") if answer != {} else []
         below = part(answer, "tokenPagination", "nextPageToken")
         if isinstance(below, str) and below:
             return Listing(items, {"page": below})

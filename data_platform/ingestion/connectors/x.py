@@ -19,6 +19,7 @@ from data_platform.ingestion.connectors.connector import (
     list_at,
     objects,
     part,
+    required_list,
 )
 from data_platform.ingestion.connectors.http import Http
 
@@ -72,7 +73,8 @@ class XConnector(Connector[XFeed]):
             return Listing([])
         answer = self._search(window.stream, since, until, part(token, "next"))
         below = part(answer, "meta", "next_token")
-        items = list_at(answer, "data")
+        # Without results there is no list, but still what it is about.
+        items = list_at(answer, "data") if part(answer, "meta") else required_list(answer, "data")
         if isinstance(below, str) and below:
             return Listing(items, {"next": below})
         return Listing(items, **lost)

@@ -19,6 +19,7 @@ from data_platform.ingestion.connectors.connector import (
     list_at,
     objects,
     part,
+    required_list,
     utc,
 )
 from data_platform.ingestion.connectors.http import Http
@@ -75,7 +76,7 @@ class YouTubeConnector(Connector[YouTubeFeed]):
                 "pageToken": state["page"],
             },
         )
-        threads = list_at(answer, "items")
+        threads = required_list(answer, "items")
         items: list[object] = []
         open_threads: list[list[str | None]] = []
         times = []
@@ -99,7 +100,7 @@ class YouTubeConnector(Connector[YouTubeFeed]):
         answer = self._list("comments", {"part": "snippet", "parentId": parent, "pageToken": page})
         below = part(answer, "nextPageToken")
         threads = [[parent, below], *others] if isinstance(below, str) else others
-        items = list_at(answer, "items")
+        items = required_list(answer, "items")
         if state["is_last"] and not threads:
             return Listing(items)
         return Listing(items, {**state, "threads": threads})
@@ -147,7 +148,7 @@ class YouTubeConnector(Connector[YouTubeFeed]):
             asked = posts[start : start + RECHECKED_AT_ONCE]
             ids = ",".join(post.native_id for post in asked)
             answer = self._list("comments", {"part": "snippet", "id": ids, "maxResults": None})
-            items = list(objects(list_at(answer, "items")))
+            items = list(objects(required_list(answer, "items")))
             there = {item.get("id") for item in items}
             found.items += items
             found.gone += [post.source_id for post in asked if post.native_id not in there]

@@ -14,8 +14,8 @@ from data_platform.ingestion.connectors.connector import (
     Token,
     Traits,
     Window,
-    list_at,
     part,
+    required_list,
 )
 from data_platform.ingestion.connectors.http import Http
 
@@ -71,7 +71,7 @@ class ZendeskConnector(Connector[ZendeskFeed]):
         following = part(answer, "after_cursor")
         position = {"cursor": following} if isinstance(following, str) and following else None
         is_last = bool(part(answer, "end_of_stream")) or position is None
-        return Listing(list_at(answer, "tickets"), None if is_last else position, position)
+        return Listing(required_list(answer, "tickets"), None if is_last else position, position)
 
     def record(self, item: Item) -> Record:
         """A ticket; its description is the first comment, as the customer wrote it."""

@@ -110,7 +110,7 @@ class BlueskyPlatform(Platform):
         )
         if self.sequences and int(query.get("cursor", 10**6)) < 1_000 + self.oldest:
             reply = Reply({"error": "CursorTooOld"}, 400)
-        is_page = "text/html" in reply.headers.get("Content-Type", "")
+        is_page = fault is not None and not connection.breaks
         if reply.status == 200 and not is_page:
             return None
         headers = Headers({**reply.headers, "Content-Length": str(len(reply.content))})
