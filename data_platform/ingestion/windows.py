@@ -225,6 +225,15 @@ class WindowLedger(Ledger):
                     for post in observed
                 ],
             )
+            # What another listing showed of a post before is not known of it any more.
+            db.executemany(
+                "UPDATE items SET fingerprint = ?, is_gone = ? WHERE feed = ? AND source_id = ?"
+                " AND stream <> ? AND fingerprint <> ?",
+                [
+                    (p.fingerprint, p.is_gone, feed, p.source_id, stream, p.fingerprint)
+                    for p in observed
+                ],
+            )
             db.executemany(
                 "INSERT INTO field_kinds VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " item_count = item_count + excluded.item_count, last_seen_at = ?",

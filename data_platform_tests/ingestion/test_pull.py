@@ -230,3 +230,22 @@ def test_a_first_day_that_is_moved_back_is_collected_by_itself(platform, configu
     requests = len(platform.server.requests)
     feeds.collect("brand")
     assert len(platform.server.requests) - requests <= 3
+
+
+def test_a_post_of_two_listings_that_is_edited_back_ends_as_it_was(platform, configured, home):
+    def handle(request):
+        is_other = "/tag/other" in request.path
+        request.path = request.path.replace("/tag/other", "/tag/shop")
+        shows = not is_other or platform.posts[1].text == "first words"
+        return MastodonPlatform.handle(platform, request) if shows else Reply([])
+
+    platform.server.handle = handle
+    block = {"name": "brand", "kind": "mastodon", **platform.block(), "hashtags": ["shop", "other"]}
+    feeds = Feeds(configured({"start_date": TODAY.date().isoformat(), "feeds": [block]}))
+    platform.add(1, TODAY, "first words")
+    post = platform.posts[1]
+    feeds.collect("brand")
+    for text in ("other words", "first words"):
+        post.text = text
+        feeds.collect("brand")
+        assert list(stored(feeds, home).values()) == [f"<p>{text}</p>"]
