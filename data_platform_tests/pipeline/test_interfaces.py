@@ -166,7 +166,11 @@ def test_a_day_that_the_platform_cannot_serve_is_never_empty_and_green(
     def short(self, window, token):
         page = original(self, window, token)
         if window.since < reach:
-            return Listing(page.items, None, None, min(reach, window.until), "only four days")
+            return Listing(
+                page.items,
+                unreachable_before=min(reach, window.until),
+                unreachable_reason="only four days",
+            )
         return page
 
     monkeypatch.setattr(MastodonConnector, "fetch", short)
