@@ -495,6 +495,14 @@ class XFeed(PlatformFeed):
     )
     server: Server = Field(default="https://api.x.com/2", description="The API.")
 
+    @model_validator(mode="after")
+    def _check_budget(self) -> Self:
+        least = 10 * self.usd_per_post
+        if self.usd_per_day < least:
+            message = f"usd_per_day must be at least {least:g}: X sells ten posts at a time"
+            raise ValueError(message)
+        return self
+
 
 class AppStoreFeed(PlatformFeed):
     """Customer reviews of the App Store."""

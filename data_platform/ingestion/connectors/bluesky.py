@@ -40,6 +40,7 @@ LOOKED_UP_AT_ONCE = 25  # getPosts: at most 25 (its lexicon)
 ARCHIVE = timedelta(hours=24)
 # Coming back, the last seconds are read again: events are in order for each account, not overall.
 REWIND = timedelta(seconds=5)
+CLAMPED_BY = timedelta(minutes=1)
 QUIET_SECONDS = 2.0
 # createdAt is what the author's program claims; beyond this it is not believed.
 CLAIMED_WITHIN = timedelta(days=1)
@@ -136,24 +137,37 @@ class BlueskyConnector(Connector[BlueskyFeed]):
             if token is None and not place.get("is_sequence"):
                 cursor -= int(REWIND / timedelta(microseconds=1))
         servers = list(self.feed.jetstream or ())
-        if place is not None and place.get("is_sequence") and place["server"] in servers:
-            servers = [place["server"]]  # numbers are the server's own
-        burst, server, is_too_old = self._burst(servers, cursor, window.until)
+        is_foreign = False
+        if place is not None and place.get("is_sequence"):  # numbers are the server's own
+            is_foreign = place["server"] not in servers
+            servers = servers if is_foreign else [place["server"]]
+        burst, server, is_too_old = self._burst(
+            servers, None if is_foreign else cursor, window.until
+        )
+        is_too_old = is_too_old or is_foreign
         if burst.cursor is None:
-            position = dict(place) if place else None
+            # Nothing came: the next burst asks for the same moment, or the first day would be lost.
+            position = dict(place) if place else {"cursor": cursor, "server": server}
         else:
             position = {"cursor": burst.cursor, "server": server, "is_sequence": burst.is_sequence}
+        lost = _lost(window, place, burst, is_too_old)
+        if not lost and token is not None and "lost_before" in token:
+            lost = {
+                "unreachable_before": utc(token["lost_before"]),
+                "unreachable_reason": token["lost_reason"],
+            }
         following = None if burst.is_caught_up or burst.cursor is None else position
-        return Listing(
-            burst.items,
-            following,
-            position,
-            tuple(burst.gone),
-            **_lost(window, place, burst, is_too_old),
-        )
+        if following is not None and lost:
+            # Another run may end the window, and it has to know.
+            following = {
+                **following,
+                "lost_before": lost["unreachable_before"].isoformat(),
+                "lost_reason": lost["unreachable_reason"],
+            }
+        return Listing(burst.items, following, position, tuple(burst.gone), **lost)
 
     def _burst(
-        self, servers: Sequence[str], cursor: int, until: datetime
+        self, servers: Sequence[str], cursor: int | None, until: datetime
     ) -> tuple[_Burst, str, bool]:
         """Follow the first server that answers; also say whether the cursor was too old for it."""
         for server in servers[:-1]:
@@ -163,7 +177,9 @@ class BlueskyConnector(Connector[BlueskyFeed]):
                 continue
         return self._burst_of(servers[-1], cursor, until)
 
-    def _burst_of(self, server: str, cursor: int, until: datetime) -> tuple[_Burst, str, bool]:
+    def _burst_of(
+        self, server: str, cursor: int | None, until: datetime
+    ) -> tuple[_Burst, str, bool]:
         try:
             burst = self.http.attempt(server, lambda: self._listen(server, cursor, until))
         except RefusedError as error:
@@ -391,7 +407,12 @@ def _lost(window: Window, place: Token | None, burst: _Burst, is_too_old: bool) 
     if burst.first is None:
         return {}
     came_back_at = None if place.get("is_sequence") else utc(int(place["cursor"]) / 1_000_000)
-    is_clamped = came_back_at is not None and burst.first - came_back_at > ARCHIVE
+    # A server that has forgotten the moment begins with its oldest event, and does not say so.
+    is_clamped = (
+        came_back_at is not None
+        and came_back_at < datetime.now(UTC) - ARCHIVE
+        and burst.first - came_back_at > CLAMPED_BY
+    )
     if not (is_too_old or is_clamped):
         return {}
     reason = (

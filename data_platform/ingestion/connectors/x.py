@@ -20,16 +20,22 @@ from data_platform.ingestion.connectors.connector import (
     objects,
     part,
     required_list,
+    utc,
 )
 from data_platform.ingestion.connectors.http import Http
 
 # docs.x.com/x-api/posts/search-recent-posts: 10 to 100; search-all-posts: up to 500, one a second.
 SMALLEST_PAGE, RECENT_PAGE, ARCHIVE_PAGE = 10, 100, 500
 REACH = timedelta(days=7) - timedelta(minutes=1)
+# A search that begins there moves on meanwhile; for so long its pages ask for the same times.
+MARGIN = timedelta(minutes=15)
 # "end_time must be a minimum of 10 seconds prior to the request time": the same pages.
 FRESHEST = timedelta(seconds=15)
 LOOKED_UP_AT_ONCE = 100  # docs.x.com/x-api/posts/get-posts-by-ids
-FIELDS = "created_at,lang,public_metrics,conversation_id,referenced_tweets,author_id,edit_history_tweet_ids"
+FIELDS = (
+    "created_at,lang,public_metrics,conversation_id,referenced_tweets,author_id,"
+    "edit_history_tweet_ids,note_tweet"
+)
 # Ids hold milliseconds since 4 November 2010 01:42:54.657 UTC above 22 bits (Twitter's snowflake).
 FIRST_MILLISECOND, ID_SHIFT = 1_288_834_974_657, 22
 GONE = ("resource-not-found", "not-authorized-for-resource")
@@ -67,8 +73,10 @@ class XConnector(Connector[XFeed]):
             reason = "the search reaches back seven days (archive: true reaches further)"
             if window.until <= reach:
                 raise UnreachableError(reason)
-            since, lost = reach, {"unreachable_before": reach, "unreachable_reason": reason}
-        until = min(window.until, now - FRESHEST)
+            # All pages of a search ask for the same times.
+            since = max(utc(part(token, "since")) or reach + MARGIN, reach)
+            lost = {"unreachable_before": since, "unreachable_reason": reason}
+        until = utc(part(token, "until")) or min(window.until, now - FRESHEST)
         if until <= since:
             return Listing([])
         answer = self._search(window.stream, since, until, part(token, "next"))
@@ -76,7 +84,8 @@ class XConnector(Connector[XFeed]):
         # Without results there is no list, but still what it is about.
         items = list_at(answer, "data") if part(answer, "meta") else required_list(answer, "data")
         if isinstance(below, str) and below:
-            return Listing(items, {"next": below})
+            following = {"next": below, "since": since.isoformat(), "until": until.isoformat()}
+            return Listing(items, following)
         return Listing(items, **lost)
 
     def _search(self, query: str, since: datetime, until: datetime, page: str | None) -> Any:
@@ -119,7 +128,8 @@ class XConnector(Connector[XFeed]):
             "source_id": first,
             "posted_at": _time_of(first) if is_edited or created_at is None else created_at,
             "edited_at": (created_at or _time_of(number)) if is_edited else None,
-            "body": item.get("text"),
+            # Beyond 280 characters, text is cut and note_tweet holds the whole.
+            "body": part(item, "note_tweet", "text") or item.get("text"),
             "author_handle": item.get("author_id"),
             "language": item.get("lang"),
             "conversation_id": item.get("conversation_id"),

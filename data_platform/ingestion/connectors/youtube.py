@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from data_platform.errors import BudgetSpentError, RefusedError, TokenExpiredError
+from data_platform.errors import BudgetSpentError, GoneError, RefusedError, TokenExpiredError
 from data_platform.feed_settings import YouTubeFeed
 from data_platform.ingestion.connectors.connector import (
     Connector,
@@ -82,13 +82,14 @@ class YouTubeConnector(Connector[YouTubeFeed]):
         times = []
         for thread in threads:
             top = part(thread, "snippet", "topLevelComment")
-            shown = list_at(thread, "replies", "comments")
+            video = part(thread, "snippet", "videoId")
+            shown = [_of_video(c, video) for c in list_at(thread, "replies", "comments")]
             items += [top if top is not None else thread, *shown]
             at = utc(part(top, "snippet", "publishedAt"))
             times += [at] if at else []
             count = part(thread, "snippet", "totalReplyCount")
             if isinstance(count, int) and count > len(shown) and at and at >= window.since:
-                open_threads.append([str(part(thread, "id")), None])
+                open_threads.append([str(part(thread, "id")), None, video])
         below = part(answer, "nextPageToken")
         is_beyond = bool(times) and max(times) < window.since
         is_last = not isinstance(below, str) or is_beyond
@@ -96,11 +97,15 @@ class YouTubeConnector(Connector[YouTubeFeed]):
         return Listing(items, None if is_last and not open_threads else following)
 
     def _replies(self, state: dict[str, Any]) -> Listing:
-        (parent, page), *others = state["threads"]
-        answer = self._list("comments", {"part": "snippet", "parentId": parent, "pageToken": page})
+        (parent, page, video), *others = state["threads"]
+        query = {"part": "snippet", "parentId": parent, "pageToken": page}
+        try:
+            answer = self._list("comments", query)
+        except GoneError:  # commentNotFound: the thread was deleted after it was listed
+            answer = {"items": []}
         below = part(answer, "nextPageToken")
-        threads = [[parent, below], *others] if isinstance(below, str) else others
-        items = required_list(answer, "items")
+        threads = [[parent, below, video], *others] if isinstance(below, str) else others
+        items = [_of_video(c, video) for c in required_list(answer, "items")]
         if state["is_last"] and not threads:
             return Listing(items)
         return Listing(items, {**state, "threads": threads})
@@ -141,17 +146,22 @@ class YouTubeConnector(Connector[YouTubeFeed]):
             "like_count": said.get("likeCount"),
         }
 
+    def native_id(self, item: Item, stream: str) -> str:  # noqa: ARG002 (one id everywhere)
+        """The comment's id with its video, which a comment that is asked for by id does not name."""
+        return f"{item.get('id')}@{part(item, 'snippet', 'videoId') or ''}"
+
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for comments 50 at a time; what is not answered is gone."""
         found = Rechecked()
         for start in range(0, len(posts), RECHECKED_AT_ONCE):
             asked = posts[start : start + RECHECKED_AT_ONCE]
-            ids = ",".join(post.native_id for post in asked)
+            videos = dict(post.native_id.split("@", 1) for post in asked)
+            ids = ",".join(videos)
             answer = self._list("comments", {"part": "snippet", "id": ids, "maxResults": None})
             items = list(objects(required_list(answer, "items")))
             there = {item.get("id") for item in items}
-            found.items += items
-            found.gone += [post.source_id for post in asked if post.native_id not in there]
+            found.items += [_of_video(item, videos.get(str(item.get("id")))) for item in items]
+            found.gone += [post.source_id for post in asked if post.source_id not in there]
         return found
 
     def probe(self) -> str:
@@ -159,3 +169,10 @@ class YouTubeConnector(Connector[YouTubeFeed]):
         stream, now = self.streams()[0], datetime.now(UTC)
         page = self.fetch(Window(stream, now - timedelta(minutes=1), now), None)
         return f"{stream}: {len(page.items)} comment(s) on a page"
+
+
+def _of_video(comment: Any, video: object) -> Any:
+    """Return a comment with the id of its video: comments.list leaves it out, commentThreads.list not."""
+    if not video or not isinstance(part(comment, "snippet"), dict):
+        return comment
+    return {**comment, "snippet": {"videoId": video, **comment["snippet"]}}

@@ -128,3 +128,32 @@ def test_a_second_server_is_asked_when_the_first_does_not_answer(
     found = feeds(jetstream=servers)
     assert found.collect("sky").errors == []
     assert stored(found, home) == platform.truth()
+
+
+def test_a_server_that_counts_is_not_asked_for_the_numbers_of_another(platform, feeds):
+    platform.sequences = True
+    feeds().collect("sky")
+    other = BlueskyPlatform()
+    other.sequences = True
+    for number in range(30):
+        other.add(number, ago(minutes=1))
+    changed = feeds(jetstream=other.block()["jetstream"])
+    changed.collect("sky")
+    assert "cursor" not in other.server.requests[-1].query
+    reasons = [lost.reason for lost in changed.ledger.unreachable("sky")]
+    assert any("did not keep the events" in reason for reason in reasons)
+    other.close()
+
+
+def test_a_stream_that_was_silent_at_first_is_asked_for_the_same_moment_again(
+    platform, feeds, home
+):
+    platform.quiet = True
+    found = feeds()
+    found.collect("sky")
+    platform.quiet = False
+    first = platform.server.requests[-1].query["cursor"]
+    platform.add(1, ago(minutes=1))
+    found.collect("sky")
+    assert int(platform.server.requests[-1].query["cursor"]) <= int(first)
+    assert stored(found, home) == platform.truth()

@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+from data_platform.errors import ConfigurationError
 from data_platform.feed_settings import XFeed
 from data_platform.ingestion.connectors.connector import list_at
 from data_platform.ingestion.connectors.http import Budget, Http
@@ -67,6 +68,27 @@ def test_all_versions_of_an_edited_post_are_one_post_of_its_first_day(platform, 
         ).fetchall()
     number = platform.source_id(platform.posts[1])
     assert rows == [(number, "first words", False), (number, "better words", True)]
+
+
+def test_a_budget_that_buys_nothing_is_refused(feeds):
+    with pytest.raises(ConfigurationError, match=r"usd_per_day must be at least 0\.05"):
+        feeds(usd_per_day=0.01)
+
+
+def test_a_long_post_is_stored_whole(platform, feeds, home):
+    platform.add(1, ago(minutes=9)).broken = {"note_tweet": {"text": "long " * 100}}
+    found = feeds()
+    found.collect("brand")
+    with load(found, home).transaction() as transaction:
+        rows = transaction.connection.execute("SELECT length(body) FROM raw_feedback").fetchall()
+    assert rows == [(500,)]
+
+
+def test_all_pages_of_a_search_ask_for_the_same_times(platform, feeds):
+    spread(platform, 250)
+    feeds().collect("brand")
+    asked = {(r.query["start_time"], r.query["end_time"]) for r in platform.server.requests}
+    assert len(asked) == 1
 
 
 def test_a_wrong_token_is_refused_without_being_shown(feeds, monkeypatch):

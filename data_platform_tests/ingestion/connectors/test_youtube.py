@@ -7,6 +7,7 @@ from data_platform.ingestion.connectors.connector import list_at, part
 from data_platform.ingestion.connectors.http import Budget, Http
 from data_platform.ingestion.connectors.youtube import YouTubeConnector
 from data_platform.ingestion.feeds import Feeds
+from data_platform_tests.ingestion.platforms.server import status
 from data_platform_tests.ingestion.platforms.youtube import KEY, YouTubePlatform
 from data_platform_tests.ingestion.test_platforms import ago
 
@@ -48,6 +49,25 @@ def test_units_are_counted_over_the_runs_of_a_day(platform, feeds):
     result = limited.collect("brand")
     assert result.unit_count == 0
     assert "0 quota units are left" in result.notes[0]
+
+
+def test_replies_that_a_thread_does_not_show_are_read_to_the_last_page(
+    platform, feeds, monkeypatch
+):
+    monkeypatch.setattr("data_platform.ingestion.connectors.youtube.PAGE_SIZE", 3)
+    platform.add(20, ago(hours=2))
+    for number in range(30, 38):
+        platform.add(number, ago(hours=1))
+    assert feeds().collect("brand").read_count == 9
+    assert feeds().collect("brand").read_count == 0
+
+
+def test_a_thread_that_is_deleted_before_its_replies_are_read_blocks_nothing(platform, feeds):
+    platform.add(20, ago(hours=2))
+    for number in range(30, 38):
+        platform.add(number, ago(hours=1))
+    platform.server.faults = [None, status(404)]
+    assert feeds().collect("brand").errors == []
 
 
 def test_the_key_stands_in_no_address_and_no_message(platform, feeds, monkeypatch):

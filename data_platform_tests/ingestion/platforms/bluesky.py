@@ -25,6 +25,7 @@ class BlueskyPlatform(Platform):
     Attributes:
         sequences: v2: messages carry a sequence number, which is the cursor.
         oldest: the first event that is kept.
+        quiet: nobody else does anything.
     """
 
     kind: ClassVar[str] = "bluesky"
@@ -35,6 +36,7 @@ class BlueskyPlatform(Platform):
         self.log: list[dict[str, Any]] = []
         self.sequences = False
         self.oldest = 0
+        self.quiet = False
         super().__init__()
         self._socket = serve(
             self._stream, "127.0.0.1", 0, process_request=self._greet, close_timeout=1
@@ -134,9 +136,9 @@ class BlueskyPlatform(Platform):
         try:
             for number in range(start, len(self.log)):
                 connection.send(self.message(number))
-            # The network is never quiet: what others do moves the clock.
-            self.event({"kind": "identity", "identity": {"did": DID}})
-            connection.send(self.message(len(self.log) - 1))
+            if not self.quiet:  # what others do moves the clock
+                self.event({"kind": "identity", "identity": {"did": DID}})
+                connection.send(self.message(len(self.log) - 1))
             connection.recv(timeout=5)
         except (ConnectionClosed, TimeoutError):
             return
