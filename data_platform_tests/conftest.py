@@ -14,6 +14,16 @@ from data_platform.storage.warehouse import Warehouse
 TEST_DATA_VARIABLE = "FEEDBACK_TEST_DATA"
 
 
+# A worker runs a whole file: these take minutes, and must not be what the others wait for.
+LONGEST_FILES = ("test_ui.py", "test_platforms.py", "test_machine_failures.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """An empty folder for everything that the platform writes."""
