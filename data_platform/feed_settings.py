@@ -493,6 +493,11 @@ class XFeed(PlatformFeed):
     usd_per_day: float = Field(
         default=5.0, gt=0, description="Money that the feed may spend a day."
     )
+    compliance_from: int = Field(
+        default=20,
+        ge=1,
+        description="From so many posts on, a compliance job re-checks them: free, but slower.",
+    )
     server: Server = Field(default="https://api.x.com/2", description="The API.")
 
     @model_validator(mode="after")

@@ -209,6 +209,7 @@ class Http:
         authorized: bool = True,
         json: Any = None,
         data: Mapping[str, str] | None = None,
+        content: bytes | None = None,
     ) -> Answer:
         """Make a request, again after a hiccup, and wait as the platform asks.
 
@@ -217,7 +218,7 @@ class Http:
             accept: statuses that are answers and no errors.
             check: called with the answer; what it raises counts as a hiccup.
             authorized: False: without the headers of `authorize`.
-            json, data: body, as JSON or as a form.
+            json, data, content: body, as JSON, as a form, or as it is.
 
         Raises:
             ThrottledError: the platform wants a longer pause than a run may wait.
@@ -226,7 +227,8 @@ class Http:
             RefusedError: another status from 400 on, such as 401 for bad credentials.
             TransientSourceError: hiccups, five in a row.
         """
-        body = {"json": json} if json is not None else {"data": data} if data else {}
+        told = {"json": json, "data": data, "content": content}
+        body = {name: value for name, value in told.items() if value is not None}
         query = {name: value for name, value in (parameters or {}).items() if value is not None}
         authorize = self.authorize if authorized else None
         secret = dict(authorize(False)) if authorize else {}

@@ -1,10 +1,11 @@
 """X: posts that a search finds, of the last seven days or of the whole archive, with their price counted."""
 
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from data_platform.errors import RefusedError, TokenExpiredError, UnreachableError
+from data_platform.errors import GoneError, RefusedError, TokenExpiredError, UnreachableError
 from data_platform.feed_settings import XFeed
 from data_platform.ingestion.connectors.connector import (
     Connector,
@@ -22,7 +23,10 @@ from data_platform.ingestion.connectors.connector import (
     required_list,
     utc,
 )
-from data_platform.ingestion.connectors.http import Http
+from data_platform.ingestion.connectors.http import Answer, Http
+from data_platform.ingestion.connectors.json_records import parse_object
+
+logger = logging.getLogger(__name__)
 
 # docs.x.com/x-api/posts/search-recent-posts: 10 to 100; search-all-posts: up to 500, one a second.
 SMALLEST_PAGE, RECENT_PAGE, ARCHIVE_PAGE = 10, 100, 500
@@ -38,6 +42,8 @@ FIELDS = (
 )
 # Ids hold milliseconds since 4 November 2010 01:42:54.657 UTC above 22 bits (Twitter's snowflake).
 FIRST_MILLISECOND, ID_SHIFT = 1_288_834_974_657, 22
+# A job of compliance is asked for its state after such pauses: docs.x.com/x-api/compliance.
+JOB_PAUSE, JOB_POLLS = timedelta(seconds=5), 24
 GONE = ("resource-not-found", "not-authorized-for-resource")
 
 
@@ -48,7 +54,8 @@ class XConnector(Connector[XFeed]):
         title="X",
         reach="the last seven days; the whole archive with archive: true, where the account may",
         edits="an edit is a post with a new id that names the first one; seen within the overlap",
-        deletions="posts that are missing from what is read again are looked up, 100 at a time",
+        deletions="posts that are missing from what is read again are looked up, many of them by a"
+        " compliance job",
         overlap=timedelta(minutes=30),
         id_type="64-bit numbers as text; the first id of an edited post stands for all its versions",
         cost="about 0.005 USD for each post read, again on another day (UTC); 450 requests in 15 min",
@@ -141,6 +148,41 @@ class XConnector(Connector[XFeed]):
         }
 
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
+        """Ask a compliance job for many posts; look up few, or those that no job answers for."""
+        if len(posts) >= self.feed.compliance_from:
+            try:
+                deleted = self._compliance([post.native_id for post in posts])
+            except (RefusedError, GoneError) as error:
+                logger.warning("X refuses a compliance job, so posts are looked up: %s", error)
+            else:
+                if deleted is not None:
+                    return Rechecked([], [p.source_id for p in posts if p.native_id in deleted])
+        return self._looked_up(posts)
+
+    def _compliance(self, ids: Sequence[str]) -> set[str] | None:
+        """Return those of the ids that X says to delete; None if it does not answer in two minutes."""
+        url = f"{self.feed.server}/compliance/jobs"
+        made = self.http.request("POST", url, json={"type": "tweets"}, check=Answer.json).json()
+        job = part(made, "data")
+        number, upload, download = (part(job, k) for k in ("id", "upload_url", "download_url"))
+        if not (isinstance(number, str) and isinstance(upload, str) and isinstance(download, str)):
+            return None
+        # Both addresses are signed; the token is nobody's business there.
+        plain = {"Content-Type": "text/plain"}
+        body = "\n".join(ids).encode()
+        self.http.request("PUT", upload, headers=plain, content=body, authorized=False)
+        for _ in range(JOB_POLLS):
+            self.http.pause(JOB_PAUSE, "the compliance job")
+            status = part(self.http.get_json(f"{url}/{number}"), "data", "status")
+            if status == "complete":
+                answer = self.http.request("GET", download, authorized=False)
+                lines = [parse_object(line) or {} for line in answer.text.splitlines()]
+                return {str(line.get("id")) for line in lines if line.get("action") == "delete"}
+            if status in ("failed", "expired"):
+                return None
+        return None
+
+    def _looked_up(self, posts: Sequence[Known]) -> Rechecked:
         """Look posts up 100 at a time; each that is there costs what a post read costs."""
         found = Rechecked()
         budget, price = self.http.budget, self.feed.usd_per_post

@@ -9,7 +9,8 @@ from data_platform.ingestion.connectors.connector import list_at
 from data_platform.ingestion.connectors.http import Budget, Http
 from data_platform.ingestion.connectors.x import XConnector
 from data_platform.ingestion.feeds import Feeds
-from data_platform_tests.ingestion.platforms.stored import load
+from data_platform_tests.ingestion.platforms.server import Reply
+from data_platform_tests.ingestion.platforms.stored import gone, load
 from data_platform_tests.ingestion.platforms.x import BEARER, XPlatform
 from data_platform_tests.ingestion.test_platforms import TODAY, ago, spread
 
@@ -89,6 +90,34 @@ def test_all_pages_of_a_search_ask_for_the_same_times(platform, feeds):
     feeds().collect("brand")
     asked = {(r.query["start_time"], r.query["end_time"]) for r in platform.server.requests}
     assert len(asked) == 1
+
+
+def test_many_missing_posts_are_re_checked_by_a_compliance_job(platform, feeds, home, monkeypatch):
+    monkeypatch.setattr("data_platform.ingestion.connectors.x.JOB_PAUSE", timedelta(seconds=0.01))
+    spread(platform, 60, over=timedelta(minutes=20))
+    found = feeds()
+    found.collect("brand")
+    for number in range(1, 41):
+        platform.delete(number)
+    found.collect("brand")
+    assert len(gone(found, home)) == 40
+    assert platform.job is not None
+    assert len(platform.job) == 40
+    assert not [r for r in platform.server.requests if r.path == "/2/tweets"]
+
+
+def test_posts_are_looked_up_where_compliance_jobs_are_refused(platform, feeds, home):
+    spread(platform, 60, over=timedelta(minutes=20))
+    found = feeds()
+    found.collect("brand")
+    for number in range(1, 41):
+        platform.delete(number)
+    original = platform.server.handle
+    platform.server.handle = lambda r: (
+        Reply({"title": "Forbidden"}, 403) if "compliance" in r.path else original(r)
+    )
+    found.collect("brand")
+    assert len(gone(found, home)) == 40
 
 
 def test_a_wrong_token_is_refused_without_being_shown(feeds, monkeypatch):

@@ -106,7 +106,7 @@ class PlatformServer:
                 if reply.cut is not None:
                     self.close_connection = True
 
-            do_GET = do_POST = _answer  # noqa: N815
+            do_GET = do_POST = do_PUT = _answer  # noqa: N815
 
             def send_response(self, code: int, message: str | None = None) -> None:
                 self.send_response_only(code, message)

@@ -52,10 +52,32 @@ class XPlatform(Platform):
             **post.broken,
         }
 
+    def __init__(self) -> None:
+        self.job: list[str] | None = None
+        super().__init__()
+
     def handle(self, request: Request) -> Reply:
+        if request.path.startswith("/storage/"):
+            assert "authorization" not in request.headers
+            if request.method == "PUT":
+                self.job = request.body.decode().split()
+                return Reply(b"")
+            there = {n for post in self.alive for n in self.item(post)["edit_history_tweet_ids"]}
+            gone = [n for n in self.job or () if n not in there]
+            lines = "".join(
+                f'{{"id": "{n}", "action": "delete", "reason": "deleted"}}\n' for n in gone
+            )
+            return Reply(lines.encode())
         if request.headers.get("authorization") != f"Bearer {BEARER}":
             return Reply({"title": "Unauthorized"}, 401)
         query = request.query
+        if request.path.startswith("/2/compliance/jobs"):
+            places = {
+                f"{way}_url": f"{self.server.url}/storage/{way}?sig=1"
+                for way in ("upload", "download")
+            }
+            state = "created" if request.method == "POST" or self.job is None else "complete"
+            return Reply({"data": {"id": "77", "status": state, **places}})
         if request.path == "/2/tweets":
             wanted = query["ids"].split(",")
             items = {
