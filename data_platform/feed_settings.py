@@ -312,6 +312,11 @@ class ApiFeed(Feed):
         description="What each collection reads again, for late, edited and deleted posts;"
         " default: what the platform needs, see data-platform sources.",
     )
+    recheck_after: PositiveInterval | None = Field(
+        default=None,
+        description="Posts that were not seen for so long are asked for again, where the platform"
+        " allows it: what was edited or deleted meanwhile follows; default: never.",
+    )
     since: date | None = Field(
         default=None, description="First day to collect; default: start_date of the platform."
     )
@@ -466,6 +471,11 @@ class YouTubeFeed(PlatformFeed):
     videos: Words = Field(default=(), description="Ids of videos.")
     channels: Words = Field(default=(), description="Ids of channels: comments on all its videos.")
     key: EnvironmentSecret = Field(description="API key of a Google Cloud project.")
+    recheck_after: PositiveInterval | None = Field(
+        default="25d",
+        description="Posts that were not seen for so long are asked for again: YouTube wants what is"
+        " kept refreshed, or deleted, within 30 days.",
+    )
     units_per_day: int = Field(
         default=9_000, ge=1, description="Quota units that the feed may spend a day (of 10,000)."
     )

@@ -28,6 +28,7 @@ from data_platform.ingestion.connectors.connector import (
     KNOWN_ONLY,
     Connector,
     Item,
+    Known,
     Listing,
     Record,
     Window,
@@ -55,6 +56,7 @@ logger = logging.getLogger(__name__)
 RECORDS_PER_DELIVERY = 2_000
 SECONDS_PER_DELIVERY = 20.0
 RECHECKED_PER_WINDOW = 100
+RECHECKED_PER_COLLECTION = 500
 MOSTLY_REFUSED_SHARE = 0.9
 MOSTLY_REFUSED_MIN_RECORDS = 10
 # After so many collections in a row that failed, those that start by themselves wait, and longer each time.
@@ -103,6 +105,9 @@ def pull(
                     is_asked = open_window.day in wanted if wanted else True
                     if is_asked and not puller.is_over:
                         puller.drain(open_window)
+                for stream in streams:
+                    if feed.recheck_after and not wanted and not puller.is_over:
+                        puller.recheck_stale(stream, interval(feed.recheck_after))
         except SourceError as error:
             _note(result, error)
         finally:
@@ -300,8 +305,28 @@ class _Puller:
     ) -> None:
         """Ask for known posts that the window should have listed: edited away, or deleted."""
         missing = self._ledger.unseen(window, covered_since, RECHECKED_PER_WINDOW)
-        if not missing:
+        if missing:
+            self._ask_for(missing, window, token)
+
+    def recheck_stale(self, stream: str, age: timedelta) -> None:
+        """Ask for known posts that were not seen for `age`."""
+        if not self._connector.can_recheck:
             return
+        now = datetime.now(UTC)
+        name = self._connector.feed.name
+        stale = self._ledger.not_seen_since(name, stream, now - age, RECHECKED_PER_COLLECTION)
+        nowhere = OpenWindow(-1, name, Window(stream, now, now), None, None, now, None, "", True)
+        try:
+            if stale:
+                self._ask_for(stale, nowhere, None)
+        except SourceError as error:
+            _note(self._result, error)
+            self.is_over = isinstance(error, ThrottledError | BudgetSpentError)
+
+    def _ask_for(
+        self, missing: Sequence[Known], window: OpenWindow, token: Mapping[str, Any] | None
+    ) -> None:
+        """Land what became of known posts."""
         found = self._connector.recheck(missing)
         read = _Read()
         self._take(window, found.items, read)

@@ -422,6 +422,17 @@ class WindowLedger(Ledger):
             ).fetchall()
         return [Known(row[0], row[1], moment(row[2])) for row in rows]
 
+    def not_seen_since(self, feed: str, stream: str, before: datetime, limit: int) -> list[Known]:
+        """Return known posts of a stream that were not seen since a moment, the longest ago first."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT source_id, native_id, posted_at FROM items WHERE feed = ? AND stream = ?"
+                " AND observed_at < ? AND NOT is_gone AND native_id <> ''"
+                " ORDER BY observed_at LIMIT ?",
+                (feed, stream, stamp(before), limit),
+            ).fetchall()
+        return [Known(row[0], row[1], moment(row[2]) if row[2] else None) for row in rows]
+
     def covered(self, feed: str) -> dict[str, list[tuple[datetime, datetime]]]:
         """Return the stretches of time that are collected, by stream, in order."""
         with self._open() as db:

@@ -1,6 +1,7 @@
 """The engine of windows, with Mastodon's connector: what pages may do to it, days, pauses, drift, replay."""
 
 from datetime import UTC, datetime, time, timedelta
+from time import sleep
 
 import pytest
 
@@ -251,3 +252,25 @@ def test_a_post_of_two_listings_that_is_edited_back_ends_as_it_was(platform, con
         post.text = text
         feeds.collect("brand")
         assert list(stored(feeds, home).values()) == [f"<p>{text}</p>"]
+
+
+def test_posts_that_were_not_seen_for_long_are_asked_for_again(platform, configured, home):
+    block = {"name": "brand", "kind": "mastodon", **platform.block(), "overlap": "1s"}
+    start = (TODAY - timedelta(days=5)).date().isoformat()
+    for number in range(6):
+        platform.add(number, TODAY - timedelta(days=3) + timedelta(minutes=number))
+    feeds = Feeds(configured({"start_date": start, "feeds": [block]}))
+    feeds.collect("brand")
+    platform.edit(2, "I changed my mind")
+    platform.delete(4)
+    feeds.collect("brand")
+    assert stored(feeds, home) != platform.truth()
+    time_to_pass = {**block, "recheck_after": "1s"}
+    feeds = Feeds(configured({"start_date": start, "feeds": [time_to_pass]}))
+    sleep(1.1)
+    feeds.collect("brand")
+    assert stored(feeds, home) == platform.truth()
+    assert gone(feeds, home) == {platform.source_id(platform.posts[4])}
+    requests = len(platform.server.requests)
+    feeds.collect("brand")
+    assert len(platform.server.requests) - requests <= 2

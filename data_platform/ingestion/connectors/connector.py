@@ -167,7 +167,12 @@ class Connector(ABC, Generic[FeedT]):
 
         Only for platforms that can be asked for single posts, to make sure.
         """
-        return self.traits.listed_by == "posted" and type(self).recheck is not Connector.recheck
+        return self.traits.listed_by == "posted" and self.can_recheck
+
+    @property
+    def can_recheck(self) -> bool:
+        """True if the platform can be asked for single posts."""
+        return type(self).recheck is not Connector.recheck
 
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for posts that are known, to see which were edited or deleted.
