@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as RichTable
 
 from data_platform import __version__
+from data_platform.commands.alerts import alerts, watchdog
+from data_platform.commands.metrics import metrics
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
 from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
@@ -29,6 +31,7 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 DATA_NOT_WELL = 1
+BUSIEST_SHOWN = 8
 SCHEMA_FILE = "feedback.schema.json"
 
 
@@ -55,6 +58,11 @@ def main() -> None:
     Exit codes: 0 well, 1 the data is not well, 2 a mistake in the configuration or the
     arguments, 3 a source cannot be reached, 130 stopped by Ctrl-C or SIGTERM.
     """
+
+
+main.add_command(metrics)
+main.add_command(alerts)
+main.add_command(watchdog)
 
 
 @main.command()
@@ -258,6 +266,16 @@ def _print_overview(overview: dict[str, Any]) -> None:
             str(entry["last_collected_at"] or "never")[:19],
         )
     out.print(feeds)
+    work = RichTable("last 24 hours", "runs", "rows in", "seconds", "rows/s", "requests", box=None)
+    for entry in overview["last_24_hours"][:BUSIEST_SHOWN]:
+        work.add_row(
+            entry["asset"],
+            *(_figure(entry[name]) for name in ("materializations", "input_count")),
+            f"{entry['seconds']:.1f}",
+            *(_figure(entry[name]) for name in ("rows_per_second", "request_count")),
+        )
+    if overview["last_24_hours"]:
+        out.print(work)
     stale = overview["stale_days"]
     advice = " — data-platform run brings them up to date" if stale else ""
     out.print(f"Out of date: {len(stale)} day(s){advice}")
@@ -307,16 +325,48 @@ def digest(as_json: bool) -> None:
 @main.command()
 def publish() -> None:
     """Bring the published snapshot and the report up to date with the warehouse."""
-    from data_platform.reporting.report import write_report
     from data_platform.reporting.snapshot import publish as publish_snapshot
 
     settings = load_settings()
     published = publish_snapshot(_existing_warehouse(settings), settings.snapshot_path)
-    write_report(settings.snapshot_path, settings.report_path)
+    _write_report(settings, settings.report_path)
     out.print(
         f"Published {published.changed_days} changed table-day(s) in {published.seconds:.1f} s"
     )
     out.print(f"Snapshot: {settings.snapshot_path}\nReport:   {settings.report_path}")
+
+
+@main.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; default: report/index.html in the data home.",
+)
+def report(output: Path | None) -> None:
+    """Write the report of the published snapshot: one HTML file that needs no network."""
+    settings = load_settings()
+    _existing_warehouse(settings)
+    if not settings.snapshot_path.exists():
+        message = "Nothing is published yet; data-platform run or data-platform publish does it."
+        raise ConfigurationError(message)
+    path = output or settings.report_path
+    count = _write_report(settings, path)
+    out.print(f"Report: {path}" + (f" ({count} finding(s) on top)" if count else ""))
+
+
+def _write_report(settings: Settings, path: Path) -> int:
+    """Write the report; return how many findings stand on top."""
+    from data_platform.automation.instance import open_instance
+    from data_platform.definitions import build_definitions
+    from data_platform.ingestion.feeds import Feeds
+    from data_platform.reporting.assets import read_findings
+    from data_platform.reporting.report import write_report
+
+    checks = build_definitions(settings).resolve_asset_graph().asset_check_keys
+    with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
+        found = read_findings(_existing_warehouse(settings), Feeds(settings), instance, checks)
+    write_report(settings.snapshot_path, path, found)
+    return len(found)
 
 
 @main.command()
@@ -404,7 +454,8 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
     from data_platform.automation.instance import open_instance
     from data_platform.automation.interruption import stoppable
     from data_platform.automation.refresh import Refresher, RefreshOutcome
-    from data_platform.definitions import build_definitions
+    from data_platform.automation.watch import tell_the_end
+    from data_platform.definitions import build_definitions, watch_of
 
     warehouse = Warehouse(settings.warehouse_path)
     columns = (
@@ -426,8 +477,10 @@ def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=number, total=total)
 
-        refresher = Refresher(build_definitions(settings), instance, show, stop)
+        definitions = build_definitions(settings)
+        refresher = Refresher(definitions, instance, show, stop)
         yield refresher, RefreshOutcome(), _staleness(settings), warehouse
+        tell_the_end(watch_of(settings, definitions), instance)
 
 
 def _staleness(settings: Settings) -> Any:
@@ -550,6 +603,10 @@ def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any
                 if len(rows) >= count:
                     return rows
     return rows
+
+
+def _figure(value: float | None) -> str:
+    return f"{value:,.0f}" if value else ""
 
 
 def _printable(value: object, limit: int = 300) -> str:

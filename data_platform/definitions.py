@@ -12,7 +12,7 @@ from data_platform.automation.jobs import COLLECT_JOB, REFRESH_JOB, platform_job
 from data_platform.automation.refresh import progress_logger
 from data_platform.automation.sensors import refreshing_sensors
 from data_platform.automation.staleness import Staleness
-from data_platform.automation.watch import alert_sensor
+from data_platform.automation.watch import Watch, alert_sensor
 from data_platform.cleaning.assets import cleaning_assets
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.ingestion.assets import ingestion_assets
@@ -43,21 +43,14 @@ def build_definitions(
     with warnings.catch_warnings():
         # `backfill_policy` is beta in Dagster 1.13; chunks of days need it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = with_upkeep(
-            [
-                *ingestion_assets(feeds, partitions),
-                *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
-                *warehouse_assets(partitions),
-                *sentiment_assets(scoring_of(settings), config.alerts.macro_f1, partitions),
-                *monitoring_assets(feeds),
-                *reporting_assets(
-                    partitions,
-                    settings.snapshot_path,
-                    settings.report_path,
-                    config.alerts.volume_ratio,
-                ),
-            ]
-        )
+        earlier = [
+            *ingestion_assets(feeds, partitions),
+            *cleaning_assets(cleaning_of(settings), config.alerts, partitions),
+            *warehouse_assets(partitions),
+            *sentiment_assets(scoring_of(settings), config.alerts.macro_f1, partitions),
+            *monitoring_assets(feeds),
+        ]
+        assets = with_upkeep([*earlier, *reporting_assets(feeds, partitions, earlier)])
     jobs = platform_jobs(assets, feeds)
     warehouse = Warehouse(settings.warehouse_path)
     return dg.Definitions(
@@ -76,7 +69,7 @@ def build_definitions(
                     if a.partitions_def and key.path[0] != "feed"
                 ],
             ),
-            alert_sensor(feeds, warehouse, assets),
+            alert_sensor(Watch(feeds, warehouse, assets)),
         ],
         resources={
             "warehouse": WarehouseResource(database=str(settings.warehouse_path)),
@@ -97,6 +90,12 @@ def scoring_of(settings: Settings) -> Scoring:
     """Return how `settings` wants text scored."""
     options = settings.config.sentiment
     return Scoring(VaderModel(options.threads), options.languages)
+
+
+def watch_of(settings: Settings, definitions: dg.Definitions) -> Watch:
+    """Return what looks for trouble, as the sensor among `definitions` does."""
+    assets = [a for a in definitions.assets or () if isinstance(a, dg.AssetsDefinition)]
+    return Watch(Feeds(settings), Warehouse(settings.warehouse_path), assets)
 
 
 @dg.definitions

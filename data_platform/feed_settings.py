@@ -29,6 +29,7 @@ ContractField = Literal[
     "language",
     "rating",
     "label",
+    "topic",
     "conversation_id",
     "parent_id",
     "url",
@@ -198,6 +199,9 @@ class Feed(Strict):
         pattern=r"^[a-z]{2,3}$",
         description="Language that undetermined short texts take.",
     )
+    stale_after: PositiveInterval | None = Field(
+        default="3d", description="A person is told when no new post came for so long; null: never."
+    )
 
     @property
     def platform(self) -> str:
@@ -300,6 +304,10 @@ class FileFeed(MappedFeed):
         default="5s",
         description="A file is read when nobody has changed it for this long;"
         " 0s where files arrive by rename.",
+    )
+    stale_after: PositiveInterval | None = Field(
+        default=None,
+        description="A person is told when no new post came for so long; default: never.",
     )
 
 

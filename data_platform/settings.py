@@ -2,11 +2,12 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from data_platform.alert_settings import AlertOptions, require_known
 from data_platform.config_file import nearest, read_model
 from data_platform.errors import ConfigurationError
 from data_platform.feed_settings import AnyFeed, Strict
@@ -39,29 +40,6 @@ class SentimentOptions(Strict):
     )
 
 
-class AlertOptions(Strict):
-    """From where on a person should look; shares and F1 are 0 to 1."""
-
-    quarantined_share: float = Field(
-        default=0.05, ge=0, le=1, description="Share of a feed's records that are in quarantine."
-    )
-    duplicate_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of a day's posts that copy another."
-    )
-    unknown_language_share: float = Field(
-        default=0.3, ge=0, le=1, description="Share of a day's posts whose language is unknown."
-    )
-    volume_ratio: float = Field(
-        default=3.0, gt=1, description="Posts of a day against the median of the 14 days before."
-    )
-    macro_f1: float = Field(
-        default=0.4,
-        ge=0,
-        le=1,
-        description="Lowest macro-F1 of a feed's scores against its human labels or ratings.",
-    )
-
-
 class FeedbackConfig(Strict):
     """What feedback.yaml holds."""
 
@@ -83,7 +61,7 @@ class FeedbackConfig(Strict):
         default=SentimentOptions(), description="Which model scores, and what it is given."
     )
     alerts: AlertOptions = Field(
-        default=AlertOptions(), description="From where on a person should look."
+        default=AlertOptions(), description="From where on a person should look, and who is told."
     )
 
     @field_validator("start_date")
@@ -107,6 +85,14 @@ class FeedbackConfig(Strict):
             message = f"two feeds are named {', '.join(twice)}; names must differ"
             raise ValueError(message)
         return feeds
+
+    @model_validator(mode="after")
+    def _check_feeds_of_rules(self) -> Self:
+        names = [feed.name for feed in self.feeds]
+        for number, rule in enumerate(self.alerts.rules):
+            for name in rule.feeds or ():
+                require_known(name, names, f"alerts.rules[{number}]", "feed")
+        return self
 
 
 class Environment(BaseSettings):

@@ -1,9 +1,8 @@
-"""What Dagster knows of the platform's health: its daemon, its sensors, and checks that do not hold."""
+"""What Dagster knows of the platform's health: its daemon and its sensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
 
@@ -39,16 +38,6 @@ class SensorHealth:
     error: str | None
 
 
-@dataclass(frozen=True)
-class CheckHealth:
-    """A check whose last evaluation did not hold."""
-
-    asset: str
-    check: str
-    is_warning: bool
-    evaluated_at: datetime
-
-
 def read_daemon(instance: dg.DagsterInstance) -> DaemonHealth:
     """Return whether the daemon of `instance` is at work."""
     beats = [
@@ -82,28 +71,14 @@ def read_sensors(instance: dg.DagsterInstance) -> list[SensorHealth]:
     return sorted(found, key=lambda sensor: sensor.name)
 
 
-def read_failing_checks(
-    instance: dg.DagsterInstance, definitions: dg.Definitions
-) -> list[CheckHealth]:
-    """Return the checks whose last evaluation did not hold, as the UI shows them."""
-    keys = sorted(definitions.resolve_asset_graph().asset_check_keys, key=str)
-    summaries = instance.event_log_storage.get_asset_check_summary_records(keys)
-    found = []
-    for key in keys:
-        record: Any = summaries[key].last_completed_check_execution_record
-        evaluation = record.event.dagster_event.asset_check_evaluation_data if record else None
-        if evaluation is not None and not evaluation.passed:
-            found.append(
-                CheckHealth(
-                    asset=key.asset_key.to_user_string(),
-                    check=key.name,
-                    is_warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
-                    evaluated_at=datetime.fromtimestamp(record.create_timestamp, UTC),
-                )
-            )
-    return found
-
-
 def idle_sensors(sensors: Sequence[SensorHealth], defined: Sequence[str]) -> list[SensorHealth]:
     """Return the sensors of `defined` that are off or whose last evaluation failed."""
     return [s for s in sensors if s.name in defined and (not s.is_on or s.error)]
+
+
+def silent_sensors(
+    sensors: Sequence[SensorHealth], defined: Sequence[str], since: datetime
+) -> list[SensorHealth]:
+    """Return the sensors of `defined` that are on and were last evaluated before `since`."""
+    on = [sensor for sensor in sensors if sensor.name in defined and sensor.is_on]
+    return [sensor for sensor in on if sensor.last_tick_at and sensor.last_tick_at < since]

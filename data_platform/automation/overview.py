@@ -8,10 +8,10 @@ import dagster as dg
 from data_platform.automation.health import (
     idle_sensors,
     read_daemon,
-    read_failing_checks,
     read_sensors,
 )
 from data_platform.automation.staleness import Staleness
+from data_platform.monitoring.checks import read_failing_checks
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
     DAILY_SENTIMENT,
@@ -38,6 +38,17 @@ CONTENT_TABLES = (
     DIM_DATE,
     DAILY_SENTIMENT,
 )
+WORK_OF_A_DAY = """
+    SELECT asset, count(*) AS materializations, sum(input_count)::BIGINT AS input_count,
+        round(sum(seconds), 3) AS seconds,
+        round(sum(input_count) / nullif(sum(seconds), 0), 1) AS rows_per_second,
+        max(peak_memory_bytes) AS peak_memory_bytes, sum(request_count)::BIGINT AS request_count,
+        round(sum(throttled_seconds), 1) AS throttled_seconds,
+        sum(quota_unit_count)::BIGINT AS quota_unit_count, round(sum(cost_usd), 4) AS cost_usd,
+        median(median_lag_seconds) AS median_lag_seconds
+    FROM pipeline_metrics WHERE materialized_at > now() - INTERVAL 1 DAY
+    GROUP BY asset ORDER BY seconds DESC, asset
+"""
 CURRENT_SCORES = "current_sentiment"
 # In place of an author's keyed hash stands the first post of that author, so that two
 # warehouses with different keys but the same content have the same digests.
@@ -65,16 +76,19 @@ def read_digests(warehouse: Warehouse) -> dict[str, str]:
 def read_automation(instance: dg.DagsterInstance, definitions: dg.Definitions) -> dict[str, Any]:
     """Return the state of daemon, sensors and checks, as the UI shows it, ready for JSON."""
     daemon = read_daemon(instance)
+    checks = definitions.resolve_asset_graph().asset_check_keys
     names = [sensor.name for sensor in definitions.sensors or ()]
     return {
         "daemon": asdict(daemon),
         "idle_sensors": [asdict(s) for s in idle_sensors(read_sensors(instance), names)],
-        "failing_checks": [asdict(c) for c in read_failing_checks(instance, definitions)],
+        "failing_checks": [asdict(c) for c in read_failing_checks(instance, checks)],
     }
 
 
 def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
-    """Return rows and days per table, feeds, open gaps, stale days and open alerts, ready for JSON."""
+    """Return rows and days per table, feeds, open gaps, stale days, what the last 24 hours took
+    and open alerts, ready for JSON.
+    """
     tables: dict[str, dict[str, int | None]] = {}
     with warehouse.transaction() as transaction:
         for table in STAGE_TABLES:
@@ -90,6 +104,7 @@ def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
                 "SELECT feed, count(*) FROM quarantined_feedback GROUP BY feed"
             ).fetchall()
         )
+        work = transaction.arrow(WORK_OF_A_DAY)
         alerts = transaction.arrow(
             "SELECT * FROM alerts WHERE resolved_at IS NULL ORDER BY severity, raised_at DESC"
         )
@@ -112,5 +127,6 @@ def read_overview(warehouse: Warehouse, staleness: Staleness) -> dict[str, Any]:
             for gap in staleness.feeds.gaps()
         ],
         "stale_days": [day.isoformat() for day in staleness.stale_days(warehouse)],
+        "last_24_hours": work.to_pylist(),
         "alerts": alerts.to_pylist(),
     }

@@ -9,12 +9,14 @@ from data_platform.cleaning.refresh import INPUTS as CLEANING_INPUTS
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.ingestion.feeds import Feeds
 from data_platform.reporting.marts import INPUTS as MART_INPUTS
+from data_platform.reporting.marts import TOPIC_INPUTS
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
     DAILY_SENTIMENT,
     FCT_FEEDBACK,
     RAW_FEEDBACK,
     SENTIMENT_SCORES,
+    TOPIC_SENTIMENT,
 )
 from data_platform.sentiment.scoring import Scoring
 from data_platform.storage.warehouse import Transaction, Warehouse
@@ -85,6 +87,7 @@ class Staleness:
             (FCT_FEEDBACK.name, STAR_INPUTS, {}),
             (SENTIMENT_SCORES.name, [CLEANED_FEEDBACK.name], self.scoring.made_from()),
             (DAILY_SENTIMENT.name, MART_INPUTS, {}),
+            (TOPIC_SENTIMENT.name, TOPIC_INPUTS, {}),
         ]
 
     @staticmethod

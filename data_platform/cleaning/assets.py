@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from data_platform.alert_settings import AlertOptions
 from data_platform.cleaning.refresh import CLEANING_VERSION, INPUTS, Cleaning
 from data_platform.partitions import backfill_policy
 from data_platform.schemas import CLEANED_FEEDBACK, RAW_FEEDBACK
-from data_platform.settings import AlertOptions
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,

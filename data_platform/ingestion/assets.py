@@ -12,7 +12,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # n
 )
 
 from data_platform.errors import BusyError, DataPlatformError, TransientSourceError
-from data_platform.feed_settings import ApiFeed, FileFeed, WebhookFeed
+from data_platform.feed_settings import ApiFeed, FileFeed, WebhookFeed, XFeed
 from data_platform.ingestion.collect import Collection
 from data_platform.ingestion.connectors.registry import connector_class
 from data_platform.ingestion.drift import drifted_fields
@@ -22,12 +22,15 @@ from data_platform.partitions import backfill_policy
 from data_platform.schemas import QUARANTINED_FEEDBACK, RAW_FEEDBACK
 from data_platform.storage.days import DaySpan
 from data_platform.storage.resources import (
+    PEAK_MEMORY,
     StageEvent,
     WarehouseResource,
     fail_step,
+    peak_memory_bytes,
     refresh_partitions,
     rule_results,
     rule_specs,
+    table_result,
     table_spec,
     versioned_materialization,
 )
@@ -219,7 +222,7 @@ def _pulled_feed_asset(
             "records_refused": collection.refused_count,
             "records_known": collection.unchanged_count,
             "requests": collection.request_count,
-            "units": collection.unit_count,
+            "cost_usd" if isinstance(feed, XFeed) else "quota_units": collection.unit_count,
             "throttled_seconds": collection.throttled_seconds,
         }
         landed = {d: n for d, n in collection.landed_by_day.items() if d in feeds.open_days}
@@ -382,7 +385,8 @@ def landed_materialization(
     feeds: Feeds, name: str, day: date, metadata: Mapping[str, Any]
 ) -> dg.AssetMaterialization:
     """Return the event that says that `day` of a feed stands as its segments are now."""
-    return versioned_materialization(feed_key(name), day, feeds.version(name, day), metadata)
+    numbers = {**metadata, PEAK_MEMORY: peak_memory_bytes()}
+    return versioned_materialization(feed_key(name), day, feeds.version(name, day), numbers)
 
 
 def _raw_feedback(feeds: Feeds, partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
@@ -472,16 +476,11 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
             asset_key=QUARANTINED_FEEDBACK.name,
             metadata={"worst_share": worst, **{f"{f}_share": s for f, s in shares.items()}},
         )
-        metadata: dict[str, Any] = {
-            "dagster/row_count": row_count,
+        metadata = {
             "inserted": counts.inserted,
             "deleted": counts.deleted,
             "reasons": dg.MetadataValue.json(reasons),
         }
-        yield dg.MaterializeResult(
-            asset_key=QUARANTINED_FEEDBACK.name,
-            metadata=metadata,
-            data_version=dg.DataVersion(digest),
-        )
+        yield table_result(QUARANTINED_FEEDBACK, row_count, digest, metadata)
 
     return quarantined_feedback

@@ -255,12 +255,22 @@ class PostContract:
         )
         erased = ", ".join(
             f"CASE WHEN is_deleted THEN NULL ELSE {name} END AS {name}"
-            for name in ("body", "title", "author_id", "url", "source_metadata", "rating", "label")
+            for name in (
+                "body",
+                "title",
+                "author_id",
+                "url",
+                "source_metadata",
+                "rating",
+                "label",
+                "topic",
+            )
         )
         return f"""
         WITH parsed AS (
             SELECT row_number, position, body, title, author_id, conversation_id, parent_id, url,
                 source_metadata, language AS language_hint,
+                nullif(left(trim(topic), 200), '') AS topic,
                 source_id AS given_source_id, posted_at AS given_posted_at,
                 edited_at AS given_edited_at, rating AS given_rating, label AS given_label,
                 like_count AS given_like_count,
@@ -289,7 +299,7 @@ class PostContract:
         ), judged AS (
             SELECT *, CASE {problem} END AS problem FROM told
         ), emptied AS (
-            SELECT * EXCLUDE (body, title, author_id, url, source_metadata, rating, label), {erased}
+            SELECT * EXCLUDE (body, title, author_id, url, source_metadata, rating, label, topic), {erased}
             FROM judged
         )
         SELECT row_number, position, problem.field AS field, problem.reason AS reason,
@@ -299,7 +309,7 @@ class PostContract:
             CASE WHEN posted_at IS NULL AND problem IS NULL THEN CAST($undated_at AS TIMESTAMPTZ)
                  ELSE posted_at END AS posted_at,
             edited_at, CAST($observed_at AS TIMESTAMPTZ) AS observed_at, is_deleted, language_hint, rating,
-            CASE WHEN rating IS NOT NULL THEN $scale END AS rating_scale, label,
+            CASE WHEN rating IS NOT NULL THEN $scale END AS rating_scale, label, topic,
             conversation_id, parent_id, url, like_count, share_count, reply_count, source_metadata
         FROM emptied
         """

@@ -46,6 +46,7 @@ PERSONAL_FIELDS = (
     "rating",
     "rating_scale",
     "label",
+    "topic",
 )
 
 

@@ -4,32 +4,66 @@ import base64
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import feed_key
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.coverage import coverage_chart, measure_coverage, refresh_coverage
 from data_platform.monitoring.health import measure_sources
+from data_platform.monitoring.metrics import WHOLE_TABLE, StepRun, metric_rows, refresh_metrics
+from data_platform.monitoring.series import refresh_signals
 from data_platform.schemas import (
+    CLEANED_FEEDBACK,
     COVERAGE_STATES,
+    DAILY_SENTIMENT,
+    DAILY_SIGNALS,
+    FCT_FEEDBACK,
     FEED_COVERAGE,
+    INCIDENTS,
+    PIPELINE_METRICS,
     QUARANTINED_FEEDBACK,
     RAW_FEEDBACK,
+    SENTIMENT_EVALUATION,
+    SENTIMENT_SCORES,
     SOURCE_HEALTH,
+    TOPIC_SENTIMENT,
 )
+from data_platform.storage.days import utc_today
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
     fail_step,
     rule_results,
     rule_specs,
+    table_result,
     table_spec,
 )
 
 GROUP = "monitoring"
+DAILY_TABLES = (
+    RAW_FEEDBACK.name,
+    CLEANED_FEEDBACK.name,
+    FCT_FEEDBACK.name,
+    SENTIMENT_SCORES.name,
+    DAILY_SENTIMENT.name,
+)
+WHOLE_TABLES = (QUARANTINED_FEEDBACK.name, SOURCE_HEALTH.name, SENTIMENT_EVALUATION.name)
+STEP_EVENTS = {
+    dg.DagsterEventType.STEP_START,
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.ASSET_MATERIALIZATION,
+}
+LOOK_BACK = timedelta(days=30)
+OVERLAP = timedelta(minutes=10)  # a run's last events may become visible after those of a later one
+RUNS_PER_LOOK = 500
 COLLECTED_WELL = "every_feed_was_collected_without_error"
+NO_INCIDENT_IS_OPEN = "no_incident_is_open"
 NO_GAP_IS_OPEN = "no_gap_is_open"
 MAX_GAPS_SHOWN = 20
 
@@ -88,18 +122,18 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             asset_key=SOURCE_HEALTH.name,
             metadata={"open_gaps": len(gaps), **shown},
         )
-        yield dg.MaterializeResult(
-            asset_key=SOURCE_HEALTH.name,
-            metadata={
-                "dagster/row_count": len(health.ledgers),
+        yield table_result(
+            SOURCE_HEALTH,
+            len(health.ledgers),
+            health.digest,
+            {
                 "records_read": sum(ledger.read_count for ledger in health.ledgers),
                 "records_pending": sum(health.pending.values()),
                 "open_gaps": len(gaps),
             },
-            data_version=dg.DataVersion(health.digest),
         )
 
-    return [source_health, _feed_coverage(feeds)]
+    return [source_health, _feed_coverage(feeds), _signals(feeds), _pipeline_metrics(feeds)]
 
 
 def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
@@ -127,16 +161,168 @@ def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
         yield from rule_results(FEED_COVERAGE, rules)
         states = Counter(coverage["status"].to_pylist())
         svg = base64.b64encode(coverage_chart(coverage).encode()).decode()
-        yield dg.MaterializeResult(
-            asset_key=FEED_COVERAGE.name,
-            metadata={
-                "dagster/row_count": len(coverage),
+        yield table_result(
+            FEED_COVERAGE,
+            len(coverage),
+            digest,
+            {
                 **{f"{state.replace(' ', '_')}_days": states[state] for state in COVERAGE_STATES},
                 "coverage": dg.MetadataValue.md(
                     f"![coverage by feed and day](data:image/svg+xml;base64,{svg})"
                 ),
             },
-            data_version=dg.DataVersion(digest),
         )
 
     return feed_coverage
+
+
+def _signals(feeds: Feeds) -> dg.AssetsDefinition:
+    """daily_signals and incidents; they read marts, which come later in the way of the data, as watchers do."""
+    rate = feeds.settings.config.alerts.false_alarms_per_month
+
+    @dg.multi_asset(
+        name=DAILY_SIGNALS.name,
+        specs=[
+            table_spec(
+                table,
+                group=GROUP,
+                deps=[DAILY_SENTIMENT.name, TOPIC_SENTIMENT.name, FEED_COVERAGE.name],
+                partitions=None,
+                kinds=frozenset({"duckdb", "numpy"}),
+            )
+            for table in (DAILY_SIGNALS, INCIDENTS)
+        ],
+        check_specs=[
+            *rule_specs(DAILY_SIGNALS),
+            *rule_specs(INCIDENTS),
+            dg.AssetCheckSpec(
+                NO_INCIDENT_IS_OPEN,
+                asset=INCIDENTS.name,
+                description=(
+                    "No volume and no negative share is unusual at present; with nothing unusual,"
+                    f" about {rate:g} false alarm(s) a month are to be expected over all series."
+                ),
+            ),
+        ],
+    )
+    def daily_signals(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        file_feeds = [name for name in feeds.names if feeds.is_of_files(name)]
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                signal_rules, incident_rules = refresh_signals(
+                    transaction, utc_today(), file_feeds, rate
+                )
+                digests = {t: transaction.digest(t) for t in (DAILY_SIGNALS, INCIDENTS)}
+                ((highest, days),) = transaction.connection.execute(
+                    "SELECT coalesce(max(abs(score)), 0), count(*) FILTER (is_anomaly)"
+                    f" FROM {DAILY_SIGNALS.name}"
+                ).fetchall()
+                open_count = transaction.count(
+                    f"SELECT count(*) FROM {INCIDENTS.name} WHERE NOT is_over"
+                )
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
+        yield from rule_results(DAILY_SIGNALS, signal_rules)
+        yield from rule_results(INCIDENTS, incident_rules)
+        yield dg.AssetCheckResult(
+            passed=open_count == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            check_name=NO_INCIDENT_IS_OPEN,
+            asset_key=INCIDENTS.name,
+            metadata={"open_incidents": open_count},
+        )
+        numbers = {"highest_score": highest, "unusual_days": days}
+        yield table_result(DAILY_SIGNALS, *digests[DAILY_SIGNALS], numbers)
+        yield table_result(INCIDENTS, *digests[INCIDENTS], {"open_incidents": open_count})
+
+    return daily_signals
+
+
+def _pipeline_metrics(feeds: Feeds) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=PIPELINE_METRICS.name,
+        specs=[
+            table_spec(
+                PIPELINE_METRICS,
+                group=GROUP,
+                deps=[*(feed_key(name) for name in feeds.names), *DAILY_TABLES, *WHOLE_TABLES],
+                partitions=None,
+            )
+        ],
+        check_specs=rule_specs(PIPELINE_METRICS),
+    )
+    def pipeline_metrics(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[StageEvent]:
+        now = datetime.now(UTC)
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                (latest,) = transaction.connection.execute(
+                    f"SELECT max(materialized_at) FROM {PIPELINE_METRICS.name}"
+                ).fetchall()[0]
+            measured = metric_rows(read_steps(context.instance, latest or now - LOOK_BACK))
+            with warehouse.warehouse.transaction() as transaction:
+                added, rules = refresh_metrics(transaction, measured, now)
+                row_count = transaction.count(f"SELECT count(*) FROM {PIPELINE_METRICS.name}")
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
+        yield from rule_results(PIPELINE_METRICS, rules)
+        # One version for ever: a log grows with every run, and must not start one by that.
+        yield table_result(PIPELINE_METRICS, row_count, "log", _plots(added))
+
+    return pipeline_metrics
+
+
+def read_steps(instance: dg.DagsterInstance, since: datetime) -> list[StepRun]:
+    """Return the steps of the runs that Dagster has heard of since then, with what they materialized."""
+    records = instance.get_run_records(
+        dg.RunsFilter(updated_after=since - OVERLAP),
+        limit=RUNS_PER_LOOK,
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    steps: dict[tuple[str, str], StepRun] = {}
+    for record in records:
+        run = record.dagster_run
+        for found in instance.get_records_for_run(run.run_id, of_type=STEP_EVENTS).records:
+            event = found.event_log_entry.dagster_event
+            if event is None:
+                continue
+            at = datetime.fromtimestamp(found.event_log_entry.timestamp, UTC)
+            place = (run.run_id, str(event.step_key))
+            step = steps.setdefault(place, StepRun(run.run_id, run.job_name, at))
+            if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+                told = event.step_materialization_data.materialization
+                numbers = {
+                    name: value.value
+                    for name, value in told.metadata.items()
+                    if isinstance(value.value, int | float)
+                }
+                step.add(
+                    told.asset_key.to_user_string(), told.partition or WHOLE_TABLE, at, numbers
+                )
+            elif event.event_type is not dg.DagsterEventType.STEP_START:
+                step.ended_at = at
+    return list(steps.values())
+
+
+def _plots(added: pa.Table) -> dict[str, Any]:
+    """Return numbers that the UI plots over time: seconds and rows per second by asset, and the lag."""
+    seconds: Counter[str] = Counter()
+    rows: Counter[str] = Counter()
+    for row in added.select(["asset", "seconds", "input_count"]).to_pylist():
+        seconds[row["asset"]] += row["seconds"]
+        rows[row["asset"]] += row["input_count"] or 0
+    lags = [lag for lag in added["median_lag_seconds"].to_pylist() if lag is not None]
+    return {
+        **{f"{asset}_seconds": round(total, 3) for asset, total in sorted(seconds.items())},
+        **{
+            f"{asset}_rows_per_second": round(rows[asset] / total, 1)
+            for asset, total in sorted(seconds.items())
+            if rows[asset] and total
+        },
+        **({"median_lag_seconds": median(lags)} if lags else {}),
+        "materializations": len(added),
+    }

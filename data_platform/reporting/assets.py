@@ -1,25 +1,52 @@
 """daily_sentiment, the published snapshot and the report as assets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from pathlib import Path
 from statistics import median
 
 import dagster as dg
 
 from data_platform.errors import DataPlatformError
+from data_platform.ingestion.feeds import Feeds
+from data_platform.monitoring.checks import read_failing_checks
 from data_platform.partitions import backfill_policy
-from data_platform.reporting.marts import INPUTS, refresh_daily_sentiment
+from data_platform.reporting.campaigns import fold_texts, read_texts, refresh_campaigns
+from data_platform.reporting.marts import (
+    INPUTS,
+    TOPIC_INPUTS,
+    refresh_daily_sentiment,
+    refresh_topic_sentiment,
+)
 from data_platform.reporting.report import write_report
 from data_platform.reporting.snapshot import PUBLISHED, publish
-from data_platform.schemas import CLEANED_FEEDBACK, DAILY_SENTIMENT
-from data_platform.storage.days import DaySpan
+from data_platform.reporting.state import Finding, findings, read_open_alerts
+from data_platform.reporting.terms import refresh_rising_terms
+from data_platform.reporting.weekly import latest_day, refresh_top_posts, refresh_weekly_sentiment
+from data_platform.schemas import (
+    CAMPAIGNS,
+    CLEANED_FEEDBACK,
+    DAILY_SENTIMENT,
+    FCT_FEEDBACK,
+    INCIDENTS,
+    RISING_TERMS,
+    SENTIMENT_SCORES,
+    TOP_POSTS,
+    TOPIC_SENTIMENT,
+    WEEKLY_SENTIMENT,
+    Table,
+)
+from data_platform.storage.days import DaySpan, utc_today
 from data_platform.storage.resources import (
+    PEAK_MEMORY,
     StageEvent,
     WarehouseResource,
+    fail_step,
     judged_days,
+    peak_memory_bytes,
     refresh_partitions,
+    rule_results,
     rule_specs,
+    table_result,
     table_spec,
 )
 from data_platform.storage.warehouse import DayWrite, Warehouse
@@ -33,9 +60,18 @@ FURTHER_RULES = {
 
 
 def reporting_assets(
-    partitions: dg.PartitionsDefinition[str], snapshot: Path, report: Path, volume_ratio: float
+    feeds: Feeds,
+    partitions: dg.PartitionsDefinition[str],
+    earlier: Sequence[dg.AssetsDefinition],
 ) -> list[dg.AssetsDefinition]:
-    """Return daily_sentiment, feedback_snapshot and feedback_report."""
+    """Return the marts, feedback_snapshot and feedback_report.
+
+    Args:
+        earlier: the assets of the earlier stages, whose failing checks the report names.
+    """
+    settings = feeds.settings
+    weekly_marts = _weekly_marts()
+    volume_ratio = settings.config.alerts.volume_ratio
 
     @dg.multi_asset(
         name=DAILY_SENTIMENT.name,
@@ -81,7 +117,7 @@ def reporting_assets(
     def feedback_snapshot(warehouse: WarehouseResource) -> dg.MaterializeResult[None]:
         """The published copy for dashboards, notebooks and BI: whole, verified, without personal columns."""
         try:
-            published = publish(warehouse.warehouse, snapshot)
+            published = publish(warehouse.warehouse, settings.snapshot_path)
         except DataPlatformError as error:
             raise dg.Failure(str(error)) from error
         return dg.MaterializeResult(
@@ -90,6 +126,7 @@ def reporting_assets(
                 "changed_table_days": published.changed_days,
                 "size_bytes": published.size_bytes,
                 "seconds": published.seconds,
+                PEAK_MEMORY: peak_memory_bytes(),
                 **{f"{name}_rows": count for name, count in published.row_counts.items()},
             }
         )
@@ -102,21 +139,107 @@ def reporting_assets(
         tags={"stage": GROUP},
         code_version="1",
     )
-    def feedback_report() -> dg.MaterializeResult[None]:
-        """One HTML page that shows the snapshot: volume, sentiment, languages and sources."""
+    def feedback_report(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[None]:
+        """One HTML page that shows the snapshot: what is not well, volume, sentiment, incidents, posts."""
+        checks = [key for a in (*earlier, daily_sentiment, weekly_marts) for key in a.check_keys]
         try:
-            numbers = write_report(snapshot, report)
+            found = read_findings(warehouse.warehouse, feeds, context.instance, checks)
+            numbers = write_report(settings.snapshot_path, settings.report_path, found)
         except DataPlatformError as error:
             raise dg.Failure(str(error)) from error
         return dg.MaterializeResult(
             metadata={
-                "path": dg.MetadataValue.path(str(report)),
+                "path": dg.MetadataValue.path(str(settings.report_path)),
+                "findings": len(found),
+                PEAK_MEMORY: peak_memory_bytes(),
                 "posts": numbers.post_count,
                 "days": numbers.day_count,
             }
         )
 
-    return [daily_sentiment, feedback_snapshot, feedback_report]
+    topic_sentiment = _topic_sentiment(partitions)
+    return [daily_sentiment, topic_sentiment, weekly_marts, feedback_snapshot, feedback_report]
+
+
+def read_findings(
+    warehouse: Warehouse,
+    feeds: Feeds,
+    instance: dg.DagsterInstance,
+    checks: Iterable[dg.AssetCheckKey],
+) -> list[Finding]:
+    """Return what is not well at present, for the report."""
+    with warehouse.transaction() as transaction:
+        alerts = read_open_alerts(transaction)
+    failing = [(c.asset, c.check, c.is_warning) for c in read_failing_checks(instance, checks)]
+    return findings(alerts, failing, feeds.gaps())
+
+
+def _topic_sentiment(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=TOPIC_SENTIMENT.name,
+        specs=[table_spec(TOPIC_SENTIMENT, group=GROUP, deps=TOPIC_INPUTS, partitions=partitions)],
+        check_specs=rule_specs(TOPIC_SENTIMENT),
+        backfill_policy=backfill_policy(),
+    )
+    def topic_sentiment(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource
+    ) -> Iterator[StageEvent]:
+        def refresh(days: DaySpan) -> list[DayWrite]:
+            with warehouse.warehouse.transaction() as transaction:
+                return refresh_topic_sentiment(transaction, days)
+
+        yield from refresh_partitions(
+            context,
+            warehouse.warehouse,
+            [TOPIC_SENTIMENT],
+            refresh,
+            lambda days: warehouse.warehouse.row_counts(FCT_FEEDBACK, days),
+        )
+
+    return topic_sentiment
+
+
+def _weekly_marts() -> dg.AssetsDefinition:
+    """What is made from all days, or the latest weeks of them."""
+    deps: Mapping[Table, Sequence[str]] = {
+        WEEKLY_SENTIMENT: (DAILY_SENTIMENT.name, TOPIC_SENTIMENT.name),
+        TOP_POSTS: (FCT_FEEDBACK.name,),
+        RISING_TERMS: (CLEANED_FEEDBACK.name, SENTIMENT_SCORES.name, INCIDENTS.name),
+        CAMPAIGNS: (CLEANED_FEEDBACK.name, FCT_FEEDBACK.name, SENTIMENT_SCORES.name),
+    }
+
+    @dg.multi_asset(
+        name="weekly_marts",
+        specs=[
+            table_spec(t, group=GROUP, deps=names, partitions=None) for t, names in deps.items()
+        ],
+        check_specs=[spec for table in deps for spec in rule_specs(table)],
+    )
+    def weekly_marts(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                last_day = latest_day(transaction)
+                texts = read_texts(transaction, last_day)
+            folded = fold_texts(texts)
+            with warehouse.warehouse.transaction() as transaction:
+                rules = {
+                    WEEKLY_SENTIMENT: refresh_weekly_sentiment(transaction, utc_today()),
+                    TOP_POSTS: refresh_top_posts(transaction, last_day),
+                    RISING_TERMS: refresh_rising_terms(transaction, last_day),
+                    CAMPAIGNS: refresh_campaigns(transaction, folded, last_day),
+                }
+                digests = {table: transaction.digest(table) for table in rules}
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
+        for table, found in rules.items():
+            yield from rule_results(table, found)
+            row_count, digest = digests[table]
+            yield table_result(table, row_count, digest)
+
+    return weekly_marts
 
 
 def _volume_check(

@@ -1,5 +1,6 @@
 """The warehouse as a Dagster resource, and how its writes become materializations, checks and failures."""
 
+import resource
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from data_platform.storage.warehouse import (
     table_rules,
 )
 
+PEAK_MEMORY = "peak_memory_bytes"
 DATA_VERSION_TAG = "dagster/data_version"
 # Enough for both cores and for whole row groups of DuckDB (122,880 rows), little enough for the memory.
 ROWS_PER_TRANSACTION = 250_000
@@ -66,7 +68,7 @@ def table_spec(
     code_version: str = "1",
     kinds: frozenset[str] = frozenset({"duckdb"}),
 ) -> dg.AssetSpec:
-    """Return the asset spec of `table`, described from schemas.py."""
+    """Return the asset spec of `table`, described from the schemas."""
     return dg.AssetSpec(
         key=table.name,
         deps=deps,
@@ -182,6 +184,27 @@ def refresh_partitions(
     yield from (day_materialization(write) for write in done.values())
 
 
+def table_result(
+    table: Table, row_count: int, digest: str, metadata: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult[Any]:
+    """Return the result of a write of an unpartitioned table, with its digest as data version."""
+    return dg.MaterializeResult(
+        asset_key=table.name,
+        metadata={
+            "dagster/row_count": row_count,
+            PEAK_MEMORY: peak_memory_bytes(),
+            **lineage_metadata(table),
+            **(metadata or {}),
+        },
+        data_version=dg.DataVersion(digest),
+    )
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held so far (Linux gives kibibytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def rule_results(table: Table, rules: Sequence[RuleResult]) -> Iterator[dg.AssetCheckResult]:
     """Return passed check results for the rules that a write of an unpartitioned table held."""
     yield from (
@@ -280,6 +303,7 @@ def _write_metadata(write: DayWrite) -> dict[str, Any]:
         "unchanged": write.unchanged,
         "deleted": write.deleted,
         "content_changed": write.changed,
+        PEAK_MEMORY: peak_memory_bytes(),
         **lineage_metadata(TABLES[write.table]),
         **{
             f"records_{name}" if name in _RECORD_FATES else name: value

@@ -52,7 +52,8 @@ DUCKDB_NAMES = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
 MEMORY_LIMIT = "512MB"
 HELD_BY_ANOTHER = "Could not set lock on file"  # of DuckDB's message
 ROWS_OF_THEIR_DAY = "rows_are_of_their_day"
-_OPEN_ALERT = "kind = ? AND subject = ? AND day IS NOT DISTINCT FROM ? AND resolved_at IS NULL"
+GROWN_TIMES = 2.0  # what has doubled since it was told is worth telling again
+_SAME_TROUBLE = "kind = ? AND subject = ? AND day IS NOT DISTINCT FROM ?"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Trouble:
         evidence: numbers and keys that show it; never feedback text.
         day: partition that it is about; None if none or several.
         severity: 'error', or 'warning' where nothing is wrong but unusual.
+        size: how large it is, where it can grow; None where it cannot.
     """
 
     kind: str
@@ -116,6 +118,7 @@ class Trouble:
     evidence: str
     day: date | None = None
     severity: str = "error"
+    size: float | None = None
 
     @property
     def identity(self) -> tuple[str, str, date | None]:
@@ -391,24 +394,39 @@ class Transaction:
             raise RuleViolationError(table.name, str(days), rule, len(violations), evidence)
 
     def raise_alert(self, trouble: Trouble, seen_at: datetime) -> bool:
-        """Add a row to `alerts`; if the trouble is open already, note it and return False."""
+        """Add a row to `alerts`; if the trouble is known already, note it and return False.
+
+        One that has grown to `GROWN_TIMES` the size that it was raised with escalates.
+        """
         place = [trouble.kind, trouble.subject, trouble.day]
         again = self.connection.execute(
-            f"UPDATE {ALERTS.name} SET last_seen_at = ?, evidence = ? WHERE {_OPEN_ALERT} RETURNING 1",
+            f"UPDATE {ALERTS.name} SET last_seen_at = ?, evidence = ?,"
+            f" occurrence_count = occurrence_count + 1 WHERE {_SAME_TROUBLE}"
+            " AND (resolved_at IS NULL OR is_dismissed) RETURNING status, raised_size",
             [seen_at, trouble.evidence, *place],
         ).fetchall()
+        for status, size in again:
+            if status == "open" and size and (trouble.size or 0) >= GROWN_TIMES * size:
+                self.connection.execute(
+                    f"UPDATE {ALERTS.name} SET status = 'escalated', escalated_at = ?"
+                    f" WHERE {_SAME_TROUBLE} AND status = 'open'",
+                    [seen_at, *place],
+                )
         if again:
             return False
         identity = json.dumps([*place, seen_at], default=str)
         self.connection.execute(
-            f"INSERT INTO {ALERTS.name} VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
+            f"INSERT INTO {ALERTS.name} BY NAME SELECT ? AS alert_id, ?::TIMESTAMPTZ AS raised_at,"
+            " raised_at AS last_seen_at, ? AS severity, ? AS kind, ? AS subject, ?::DATE AS day,"
+            " ? AS evidence, 'open' AS status, FALSE AS is_dismissed, 1 AS occurrence_count,"
+            " ?::DOUBLE AS raised_size",
             [
                 sha256(identity.encode()).hexdigest(),
-                seen_at,
                 seen_at,
                 trouble.severity,
                 *place,
                 trouble.evidence,
+                trouble.size,
             ],
         )
         return True
@@ -416,7 +434,8 @@ class Transaction:
     def resolve_alert(self, kind: str, subject: str, day: date | None, at: datetime) -> bool:
         """Note that a trouble is over; False if no such alert is open."""
         resolved = self.connection.execute(
-            f"UPDATE {ALERTS.name} SET resolved_at = ? WHERE {_OPEN_ALERT} RETURNING 1",
+            f"UPDATE {ALERTS.name} SET resolved_at = ?, status = 'resolved', snoozed_until = NULL"
+            f" WHERE {_SAME_TROUBLE} AND resolved_at IS NULL RETURNING 1",
             [at, kind, subject, day],
         ).fetchall()
         return bool(resolved)
@@ -565,7 +584,7 @@ def table_rules(table: Table) -> dict[str, str]:
     rules = {
         "key_is_unique": f"Unique: {', '.join(table.key)}.",
         "required_fields_are_present": f"Never null: {required}.",
-        "schema_is_as_declared": "Columns and types are those of schemas.py.",
+        "schema_is_as_declared": "Columns and types are those of the schemas.",
     }
     if table.day_column:
         rules[ROWS_OF_THEIR_DAY] = f"Every {table.day_column} lies within the day's window in UTC."

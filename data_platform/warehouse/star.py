@@ -31,7 +31,7 @@ def refresh_star(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
         CREATE TEMP TABLE day_posts AS
         SELECT c.feedback_id, c.feed AS feed_id, r.author_id, r.source,
             strftime(c.posted_at, '%Y%m%d')::INTEGER AS date_id, c.posted_at, c.content_hash,
-            c.language, r.rating, r.like_count, r.share_count, r.reply_count,
+            c.language, r.rating, r.topic, r.like_count, r.share_count, r.reply_count,
             c.duplicate_of IS NOT NULL AS is_duplicate
         FROM cleaned_feedback c
         JOIN raw_feedback r ON r.feedback_id = c.feedback_id AND r.is_current AND {raw_where}

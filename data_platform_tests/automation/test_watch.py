@@ -11,10 +11,27 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 import time_machine
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    TickData,
+    TickStatus,
+)
+from dagster._daemon.types import DaemonHeartbeat
 
-from data_platform.automation.watch import _is_alive, end_lost_runs
+from data_platform.automation.watch import _is_alive, end_lost_runs, run_events, tell_the_end
+from data_platform.automation.watchdog import watch_over
+from data_platform.definitions import watch_of
+from data_platform.feed_settings import EnvironmentSecret
 from data_platform.storage.warehouse import Warehouse
 from data_platform_tests.automation.conftest import feed
+from data_platform_tests.ingestion.platforms.server import PlatformServer, Reply
 
 ALERTS = "alert_sensor"
 FIRST, LAST = "2026-02-01", "2026-02-03"
@@ -256,6 +273,159 @@ def test_more_runs_than_one_look_takes_are_all_looked_at(live, monkeypatch):
         assert not refresh(platform, f"2026-02-0{day}", f"2026-02-0{day}").success
     wrong.rmdir()
     assert [raised(platform) for _ in range(4)] == [2, 4, 5, 5]
+
+
+def test_who_looks_second_tells_nothing_again(live, caplog):
+    """The sensor, the end of a command and the watchdog share what was looked at."""
+    platform = live()
+    wrong = platform.settings.warehouse_path
+    wrong.mkdir(parents=True)
+    assert not refresh(platform, FIRST, FIRST).success
+    wrong.rmdir()
+    watch = watch_of(platform.settings, platform.definitions)
+    tell_the_end(watch, platform.instance)
+    told = [r.getMessage() for r in caplog.records if r.name == "data_platform.alerts"]
+    assert len(told) == 1
+    watch_over(watch, platform.instance, None)
+    platform.tick(ALERTS)
+    assert refresh(platform, FIRST, FIRST).success
+    platform.tick(ALERTS)
+    tell_the_end(watch, platform.instance)
+    told = [r.getMessage() for r in caplog.records if r.name == "data_platform.alerts"]
+    assert [line.split(" ")[0] for line in told] == ["opened", "resolved"]
+
+
+def test_two_that_look_at_the_same_run_at_once_tell_it_once(live, monkeypatch):
+    """The first finds the cursor moved under it, and looks again."""
+    platform = live()
+    wrong = platform.settings.warehouse_path
+    wrong.mkdir(parents=True)
+    assert not refresh(platform, FIRST, FIRST).success
+    wrong.rmdir()
+    with Warehouse(wrong).transaction():
+        pass  # it is there, so that both read how far the other looked
+    watch = watch_of(platform.settings, platform.definitions)
+    looks = []
+
+    def while_another_reads_the_events(*arguments):
+        if not looks:
+            looks.append(True)
+            watch.look(platform.instance, None, None)
+        return run_events(*arguments)
+
+    monkeypatch.setattr("data_platform.automation.watch.run_events", while_another_reads_the_events)
+    assert watch.look(platform.instance, None, None).changes.raised == []
+    with Warehouse(platform.settings.warehouse_path).transaction() as transaction:
+        assert transaction.count("SELECT sum(occurrence_count) FROM alerts") == 1
+        assert transaction.count("SELECT count(*) FROM notifications") == 1
+
+
+def test_while_an_alert_stays_as_it_is_the_warehouse_is_not_opened(live):
+    platform = live()
+    (platform.settings.base / "shop" / "a.csv").write_text("nonsense")
+    platform.collect("shop")
+    assert raised(platform) == 1
+    platform.tick(ALERTS)
+    before = platform.settings.warehouse_path.stat().st_mtime_ns
+    with Warehouse(platform.settings.warehouse_path).transaction():
+        assert "1 alert(s) open, 0 of them new" in str(platform.tick(ALERTS).skip_reason)
+    assert platform.settings.warehouse_path.stat().st_mtime_ns == before
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=11), tick=True):
+        assert "1 alert(s) open" in str(platform.tick(ALERTS).skip_reason)
+
+
+def beat(instance, at):
+    """Write the heartbeats of a daemon at work."""
+    for name in instance.get_required_daemon_types():
+        instance.add_daemon_heartbeat(DaemonHeartbeat(at.timestamp(), name, "d", []))
+
+
+def test_a_daemon_that_falls_silent_is_told_by_the_watchdog_and_no_heartbeat_goes_out(
+    live, monkeypatch
+):
+    sink = PlatformServer(lambda _: Reply({}))
+    monkeypatch.setenv("HEARTBEAT", f"{sink.url}/ping")
+    heartbeat = EnvironmentSecret(env="HEARTBEAT")
+    platform = live()
+    platform.write("shop/a.csv", ROW)
+    platform.collect("shop")
+    refresh(platform)
+    watch = watch_of(platform.settings, platform.definitions)
+    now = datetime.now(UTC)
+    assert "heartbeat sent" in watch_over(watch, platform.instance, heartbeat)
+    assert open_alerts(platform) == []  # a daemon that never ran is missed by nobody
+    beat(platform.instance, now)
+    assert "heartbeat sent" in watch_over(watch, platform.instance, heartbeat)
+    beat(platform.instance, now - timedelta(minutes=5))
+    assert "no heartbeat was sent" in watch_over(watch, platform.instance, heartbeat)
+    assert open_alerts(platform) == [("daemon_silent", "daemon", None, "error")]
+    tell_the_end(watch, platform.instance)  # a command does not judge the daemon
+    assert len(open_alerts(platform)) == 1
+    beat(platform.instance, now)
+    watch_over(watch, platform.instance, heartbeat)
+    assert open_alerts(platform) == []
+    assert len(sink.requests) == 3
+    sink.close()
+
+
+def test_a_feed_is_not_collected_again_because_the_daemon_fell_silent_too(live):
+    platform = live({"kind": "mastodon", "name": "social", "hashtags": ["shop"]})
+    now = datetime.now(UTC)
+    platform.feeds.ledger.finish("social", now - timedelta(days=1), None)
+    watch = watch_of(platform.settings, platform.definitions)
+    for age in (timedelta(), timedelta(minutes=5)):
+        beat(platform.instance, now - age)
+        watch_over(watch, platform.instance, None)
+        assert ("feed_not_collected", "feed/social", None, "error") in open_alerts(platform)
+    beat(platform.instance, now)
+    platform.feeds.ledger.finish("social", now, None)
+    watch_over(watch, platform.instance, None)
+    assert open_alerts(platform) == []
+
+
+def tick_of(platform, sensor, at):
+    """Write an evaluation of a sensor, as the daemon does."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__")
+    state = InstigatorState(
+        RemoteInstigatorOrigin(repository, sensor), InstigatorType.SENSOR, InstigatorStatus.RUNNING
+    )
+    if (
+        platform.instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+        is None
+    ):
+        platform.instance.add_instigator_state(state)
+    data = TickData(
+        state.instigator_origin_id,
+        sensor,
+        InstigatorType.SENSOR,
+        TickStatus.SKIPPED,
+        at.timestamp(),
+        selector_id=state.selector_id,
+    )
+    platform.instance.create_tick(data)
+
+
+def test_a_sensor_that_is_not_evaluated_is_told_when_the_daemon_has_had_time(live):
+    platform = live()
+    platform.write("shop/a.csv", ROW)
+    platform.collect("shop")
+    refresh(platform)
+    watch = watch_of(platform.settings, platform.definitions)
+    evaluated_at = datetime.now(UTC)
+    tick_of(platform, "refresh_sensor", evaluated_at)
+
+    def look(minutes):
+        with time_machine.travel(evaluated_at + timedelta(minutes=minutes), tick=True):
+            beat(platform.instance, datetime.now(UTC))
+            watch_over(watch, platform.instance, None)
+        return [kind for kind, *_ in open_alerts(platform)]
+
+    assert look(1) == []
+    assert look(600) == []  # the machine was off over night, and the daemon has just begun
+    assert look(610) == []
+    assert look(616) == ["sensor_silent"]
+    tick_of(platform, "refresh_sensor", evaluated_at + timedelta(minutes=617))
+    assert look(618) == []
 
 
 @pytest.mark.parametrize("text", ["a\x1b[31mb\nc", "x" * 2_000])

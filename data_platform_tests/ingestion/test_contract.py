@@ -66,6 +66,7 @@ def test_a_good_record_becomes_a_post_with_every_field_of_the_contract():
         "url": "https://shop.example/1",
         "like_count": "3",
         "label": " Positive ",
+        "topic": " Delivery ",
         "rating": "4",
         "source_metadata": '{"a": 1}',
     }
@@ -91,6 +92,7 @@ def test_a_good_record_becomes_a_post_with_every_field_of_the_contract():
         "rating": 0.75,
         "rating_scale": "1..5",
         "label": "positive",
+        "topic": "Delivery",
         "conversation_id": "0007",
         "parent_id": "9",
         "url": "https://shop.example/1",

@@ -14,6 +14,7 @@ from data_platform.monitoring.alerts import (
     update_alerts,
 )
 from data_platform.schemas import SCHEMA_VERSION, TABLES
+from data_platform.storage.migrations import _ALERTS_2
 from data_platform.storage.warehouse import Trouble, Warehouse
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -87,9 +88,12 @@ def test_events_count_in_their_order(warehouse):
     assert update(warehouse, well, FAILED, at=NOW + timedelta(hours=1)).open_count == 1
 
 
-COLUMNS_OF_VERSION_2 = """
+COLUMNS_OF_VERSION_2 = f"""
     ALTER TABLE quarantined_feedback DROP COLUMN observed_at;
     ALTER TABLE source_health DROP COLUMN drifted_count;
+    DROP TABLE feed_coverage;
+    DROP TABLE alerts;
+    {_ALERTS_2};
 """
 
 
@@ -113,8 +117,9 @@ def test_a_warehouse_of_version_2_gets_the_columns_of_a_new_one(home):
 def test_a_warehouse_of_version_1_is_migrated_with_its_alerts(home):
     path = home / "warehouse.duckdb"
     with Warehouse(path).transaction() as transaction:
-        transaction.connection.execute("DROP TABLE alerts; DROP TABLE sentiment_evaluation")
+        transaction.connection.execute("DROP TABLE sentiment_evaluation")
         transaction.connection.execute(COLUMNS_OF_VERSION_2)
+        transaction.connection.execute("DROP TABLE alerts")
         transaction.connection.execute(
             "CREATE TABLE alerts (alert_id VARCHAR NOT NULL, raised_at TIMESTAMPTZ NOT NULL,"
             " kind VARCHAR NOT NULL, subject VARCHAR NOT NULL, day DATE, evidence VARCHAR NOT NULL)"
@@ -125,8 +130,8 @@ def test_a_warehouse_of_version_1_is_migrated_with_its_alerts(home):
         )
         transaction.connection.execute("UPDATE schema_version SET version = 1")
     migrated = Warehouse(path)
-    assert rows(migrated, "alert_id, raised_at, resolved_at, severity, evidence") == [
-        ("x", NOW, None, "error", "1 row")
+    assert rows(migrated, "alert_id, raised_at, status, told_status, severity, evidence") == [
+        ("x", NOW, "open", "open", "error", "1 row")
     ]
     assert update(migrated, FAILED).raised == [FAILED]
     with migrated.transaction() as transaction:

@@ -4,7 +4,14 @@ import dagster as dg
 
 from data_platform_tests.pipeline.test_changes import EDIT, FIRST
 
-TABLES = ("raw_feedback", "cleaned_feedback", "fct_feedback", "sentiment_scores", "daily_sentiment")
+TABLES = (
+    "raw_feedback",
+    "cleaned_feedback",
+    "fct_feedback",
+    "sentiment_scores",
+    "daily_sentiment",
+    "topic_sentiment",
+)
 VERSION_TAG = "dagster/data_version"
 
 

@@ -139,3 +139,34 @@ def test_a_writer_does_not_hold_up_a_reader_of_the_snapshot(sample):
         platform.cli("publish")
         platform.cli("run")
         assert reader.execute(count).fetchall() == before
+
+
+def test_every_materialization_of_the_run_is_measured(sample):
+    platform, _ = sample
+    found = dict(
+        platform.rows("SELECT asset, count(*) FROM pipeline_metrics GROUP BY asset ORDER BY asset")
+    )
+    for table in ("raw_feedback", "cleaned_feedback", "sentiment_scores", "daily_sentiment"):
+        assert found[table] == 30, "one row for each day"
+    [(inserted,)] = platform.rows(
+        "SELECT sum(inserted_count) FROM pipeline_metrics WHERE asset = 'cleaned_feedback'"
+    )
+    assert [(inserted,)] == platform.rows("SELECT count(*) FROM cleaned_feedback")
+    [(lags, memory)] = platform.rows(
+        "SELECT count(median_lag_seconds), min(peak_memory_bytes) FROM pipeline_metrics"
+        " WHERE asset = 'sentiment_scores'"
+    )
+    assert lags == 30
+    assert memory > 50e6
+
+
+def test_the_planted_incident_is_found_and_nothing_else_is(sample, planted):
+    platform, _ = sample
+    found = platform.published(
+        "SELECT feed, measure, direction, first_date, last_date, is_over FROM incidents ORDER BY ALL"
+    )
+    assert {row[0] for row in found} == {"larkwing_social"}
+    assert {row[1:3] for row in found} == {("post_count", "up"), ("negative_share", "up")}
+    assert {row[3:] for row in found} == {
+        (planted.incident_days[0], planted.incident_days[-1], True)
+    }

@@ -1,0 +1,1 @@
+"""Commands of the command line, one module for each topic; cli.py puts them together."""

@@ -1,0 +1,230 @@
+"""The charts of the report as Vega-Lite specifications, whose data are the rows of the tables beside them."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from data_platform.monitoring.coverage import COLORS as COVERAGE_COLORS
+from data_platform.storage.files import replace_text
+
+Rows = Sequence[Mapping[str, Any]]
+Spec = dict[str, Any]
+
+# Okabe and Ito 2008: told apart with any color vision; the first two are kept for feelings.
+NEGATIVE, POSITIVE, NEUTRAL = "#d55e00", "#0072b2", "#999999"
+FEED_COLORS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#f0e442",
+    "#999999",
+)
+LABEL_LIMIT = 220
+FEELINGS = ("negative", "neutral", "positive")
+# What a browser runs: the charts are drawn in the reader's colors, and again when these change.
+DRAW_SCRIPT = "window.drawChart = (element, spec, options) => vegaEmbed(element, spec, options);"
+
+
+def chart_script(folder: Path) -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script without dependencies, about 0.9 MB.
+
+    Kept in `folder`: putting it together takes 1.5 CPU-seconds.
+    """
+    path = folder / f".vega-{version('vl-convert-python')}.js"
+    if not path.exists():
+        replace_text(path, vl_convert.javascript_bundle(DRAW_SCRIPT))
+    return path.read_text(encoding="utf-8")
+
+
+def volume_chart(days: Rows, incidents: Rows) -> Spec:
+    """Return posts a day, stacked by feed, with the first days of incidents marked.
+
+    Args:
+        days: date, feed, posts.
+        incidents: first_date, what.
+    """
+    bars = (
+        alt.Chart(_data(days))
+        .mark_bar()
+        .encode(
+            x=_day("date"),
+            y=alt.Y("sum(posts):Q", title="Posts"),
+            color=_feeds(days),
+            tooltip=[
+                alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                alt.Tooltip("feed:N", title="Feed"),
+                alt.Tooltip("posts:Q", title="Posts", format=","),
+            ],
+        )
+    )
+    return _spec(alt.layer(bars, *_marks(incidents)), height=240)
+
+
+def feeling_charts(days: Rows, signals: Rows, incidents: Rows) -> dict[str, Spec]:
+    """Return for each feed the negative share by day, over the band that is usual: 'feeling:<feed>'.
+
+    Args:
+        days: date, feed, negative_share, negative_low_share, negative_high_share, posts.
+        signals: date, feed, low, high, of the measure negative_share.
+        incidents: feed, first_date, what.
+    """
+    feeds = sorted({row["feed"] for row in days})
+    charts = {}
+    for feed in feeds:
+        own = [row for row in days if row["feed"] == feed]
+        usual = [row for row in signals if row["feed"] == feed]
+        band = (
+            alt.Chart(_data(usual))
+            .mark_area(opacity=0.25, color=NEUTRAL)
+            .encode(x=_day("date"), y=alt.Y("low:Q"), y2="high:Q")
+        )
+        line = (
+            alt.Chart(_data(own))
+            .mark_line(color=NEGATIVE, point=alt.OverlayMarkDef(color=NEGATIVE, size=20))
+            .encode(
+                x=_day("date"),
+                y=alt.Y(
+                    "negative_share:Q",
+                    title="Negative",
+                    scale=alt.Scale(domain=[0, 1]),
+                    axis=alt.Axis(format="%", tickCount=3),
+                ),
+                tooltip=[
+                    alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                    alt.Tooltip("negative_share:Q", title="Negative", format=".0%"),
+                    alt.Tooltip("negative_low_share:Q", title="at least", format=".0%"),
+                    alt.Tooltip("negative_high_share:Q", title="at most", format=".0%"),
+                    alt.Tooltip("posts:Q", title="Posts", format=","),
+                ],
+            )
+        )
+        marks = _marks([row for row in incidents if row["feed"] == feed])
+        layers = [*([band] if usual else []), line, *marks]
+        charts[f"feeling:{feed}"] = _spec(alt.layer(*layers), height=110)
+    return charts
+
+
+def shares_chart(rows: Rows, title: str) -> Spec:
+    """Return the shares of negative, neutral and positive posts of each member, as bars.
+
+    Args:
+        rows: name, scored, negative, neutral, positive; in the order to be shown.
+        title: what a member is.
+    """
+    long = [
+        {
+            "name": row["name"],
+            "feeling": feeling,
+            "share": row[feeling] / row["scored"],
+            "posts": row[feeling],
+            "order": order,
+        }
+        for row in rows
+        for order, feeling in enumerate(FEELINGS)
+        if row["scored"]
+    ]
+    chart = (
+        alt.Chart(_data(long))
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "share:Q", title=None, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1])
+            ),
+            y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=LABEL_LIMIT)),
+            color=alt.Color(
+                "feeling:N",
+                title=None,
+                scale=alt.Scale(domain=list(FEELINGS), range=[NEGATIVE, NEUTRAL, POSITIVE]),
+                legend=alt.Legend(orient="top"),
+            ),
+            order=alt.Order("order:Q"),
+            tooltip=[
+                alt.Tooltip("name:N", title=title),
+                alt.Tooltip("feeling:N", title="Feeling"),
+                alt.Tooltip("share:Q", title="Share", format=".1%"),
+                alt.Tooltip("posts:Q", title="Posts", format=","),
+            ],
+        )
+    )
+    shown = len({row["name"] for row in long})
+    return _spec(chart, height=max(26 * shown, 40))
+
+
+def coverage_chart(rows: Rows) -> Spec:
+    """Return feeds by days, colored by how complete they are.
+
+    Args:
+        rows: date, feed, status, covered_share.
+    """
+    chart = (
+        alt.Chart(_data(rows))
+        .mark_rect()
+        .encode(
+            x=_day("date"),
+            y=alt.Y("feed:N", title=None, axis=alt.Axis(labelLimit=LABEL_LIMIT)),
+            color=alt.Color(
+                "status:N",
+                title=None,
+                scale=alt.Scale(domain=list(COVERAGE_COLORS), range=list(COVERAGE_COLORS.values())),
+                legend=alt.Legend(orient="top", columns=3),
+            ),
+            tooltip=[
+                alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                alt.Tooltip("feed:N", title="Feed"),
+                alt.Tooltip("status:N", title="Status"),
+                alt.Tooltip("covered_share:Q", title="Collected", format=".0%"),
+            ],
+        )
+    )
+    return _spec(chart, height=max(26 * len({row["feed"] for row in rows}), 40))
+
+
+def _marks(incidents: Rows) -> list[alt.Chart]:
+    """Return a rule with a sign on top at the first day of each incident; nothing if there is none."""
+    if not incidents:
+        return []
+    base = alt.Chart(_data(incidents)).encode(
+        x=_day("first_date"),
+        tooltip=[
+            alt.Tooltip("first_date:T", title="Since", format="%a %d %b %Y"),
+            alt.Tooltip("what:N", title="Incident"),
+        ],
+    )
+    rule = base.mark_rule(color=NEGATIVE, strokeDash=[4, 3], strokeWidth=2)
+    sign = base.mark_point(shape="triangle-down", filled=True, size=90, color=NEGATIVE, opacity=1)
+    return [rule, sign.encode(y=alt.value(0))]
+
+
+def _feeds(rows: Rows) -> alt.Color:
+    feeds = sorted({row["feed"] for row in rows})
+    colors = [FEED_COLORS[number % len(FEED_COLORS)] for number in range(len(feeds))]
+    legend = alt.Legend(orient="top", labelLimit=LABEL_LIMIT, columns=3)
+    return alt.Color(
+        "feed:N", title=None, legend=legend, scale=alt.Scale(domain=feeds, range=colors)
+    )
+
+
+def _day(name: str) -> alt.X:
+    return alt.X(f"utcyearmonthdate({name}):T", title=None, axis=alt.Axis(format="%d %b"))
+
+
+def _data(rows: Rows) -> alt.InlineData:
+    """Return rows as the data of a chart, dates as text."""
+    return alt.InlineData(
+        values=[
+            {name: v.isoformat() if hasattr(v, "isoformat") else v for name, v in row.items()}
+            for row in rows
+        ]
+    )
+
+
+def _spec(chart: Any, height: int) -> Spec:
+    spec: Spec = chart.properties(width="container", height=height).to_dict()
+    return spec
