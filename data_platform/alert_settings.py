@@ -195,6 +195,11 @@ class AlertOptions(Strict):
     volume_ratio: float = Field(
         default=3.0, gt=1, description="Posts of a day against the median of the 14 days before."
     )
+    drift_psi: float = Field(
+        default=0.25,
+        gt=0,
+        description="Population stability index of a feed's latest week from which on it has drifted.",
+    )
     false_alarms_per_month: float = Field(
         default=1.0,
         gt=0,

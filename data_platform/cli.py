@@ -3,8 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -13,19 +11,24 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
 from data_platform import __version__
 from data_platform.commands.alerts import alerts, watchdog
 from data_platform.commands.metrics import metrics
+from data_platform.commands.models import label, models
+from data_platform.commands.refreshing import (
+    existing_warehouse,
+    refreshing,
+    rewrite_report,
+    staleness_of,
+)
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
 from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
 from data_platform.storage.days import days_between, utc_today
 from data_platform.storage.files import replace_text
 from data_platform.storage.refusals import explained
-from data_platform.storage.warehouse import Warehouse
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -63,6 +66,8 @@ def main() -> None:
 main.add_command(metrics)
 main.add_command(alerts)
 main.add_command(watchdog)
+main.add_command(models)
+main.add_command(label)
 
 
 @main.command()
@@ -163,7 +168,7 @@ def run(as_json: bool) -> None:
     """Collect what is new, refresh the days that it changed, publish, and print a summary."""
     started = time.monotonic()
     settings = load_settings()
-    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+    with refreshing(settings) as (refresher, outcome, staleness, warehouse):
         refresher.complete_history(warehouse)
         refresher.collect(_groups(settings, None), [], outcome)
         refresher.refresh(staleness.stale_days(warehouse), outcome)
@@ -194,7 +199,7 @@ def backfill(
     settings = load_settings()
     days = _range(settings, first.date(), last.date())
     groups = _groups(settings, feed_name)
-    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+    with refreshing(settings) as (refresher, outcome, staleness, warehouse):
         outdated_before = staleness.outdated_days(warehouse)
         refresher.collect(groups, days, outcome)
         if newest_first:
@@ -219,7 +224,7 @@ def replay(feed_name: str | None, as_json: bool) -> None:
     started = time.monotonic()
     settings = load_settings()
     names = [settings.feed(feed_name).name] if feed_name else []
-    with _refresher(settings) as (refresher, outcome, staleness, warehouse):
+    with refreshing(settings) as (refresher, outcome, staleness, warehouse):
         released = refresher.replay(names, outcome)
         if released:
             refresher.refresh(staleness.stale_days(warehouse), outcome)
@@ -238,7 +243,7 @@ def status(as_json: bool) -> None:
     from data_platform.definitions import build_definitions
 
     settings = load_settings()
-    overview = read_overview(_existing_warehouse(settings), _staleness(settings))
+    overview = read_overview(existing_warehouse(settings), staleness_of(settings))
     with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
         overview["automation"] = read_automation(instance, build_definitions(settings))
     if as_json:
@@ -313,7 +318,7 @@ def digest(as_json: bool) -> None:
     """Print a content digest of each table: equal digests, equal content, in whatever order it came."""
     from data_platform.automation.overview import read_digests
 
-    digests = read_digests(_existing_warehouse(load_settings()))
+    digests = read_digests(existing_warehouse(load_settings()))
     if as_json:
         click.echo(json.dumps(digests, indent=2))
         return
@@ -328,8 +333,8 @@ def publish() -> None:
     from data_platform.reporting.snapshot import publish as publish_snapshot
 
     settings = load_settings()
-    published = publish_snapshot(_existing_warehouse(settings), settings.snapshot_path)
-    _write_report(settings, settings.report_path)
+    published = publish_snapshot(existing_warehouse(settings), settings.snapshot_path)
+    rewrite_report(settings, settings.report_path)
     out.print(
         f"Published {published.changed_days} changed table-day(s) in {published.seconds:.1f} s"
     )
@@ -345,28 +350,13 @@ def publish() -> None:
 def report(output: Path | None) -> None:
     """Write the report of the published snapshot: one HTML file that needs no network."""
     settings = load_settings()
-    _existing_warehouse(settings)
+    existing_warehouse(settings)
     if not settings.snapshot_path.exists():
         message = "Nothing is published yet; data-platform run or data-platform publish does it."
         raise ConfigurationError(message)
     path = output or settings.report_path
-    count = _write_report(settings, path)
+    count = rewrite_report(settings, path)
     out.print(f"Report: {path}" + (f" ({count} finding(s) on top)" if count else ""))
-
-
-def _write_report(settings: Settings, path: Path) -> int:
-    """Write the report; return how many findings stand on top."""
-    from data_platform.automation.instance import open_instance
-    from data_platform.definitions import build_definitions
-    from data_platform.ingestion.feeds import Feeds
-    from data_platform.reporting.assets import read_findings
-    from data_platform.reporting.report import write_report
-
-    checks = build_definitions(settings).resolve_asset_graph().asset_check_keys
-    with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
-        found = read_findings(_existing_warehouse(settings), Feeds(settings), instance, checks)
-    write_report(settings.snapshot_path, path, found)
-    return len(found)
 
 
 @main.command()
@@ -448,49 +438,6 @@ def dagster_home() -> None:
         click.echo(home)
 
 
-@contextmanager
-def _refresher(settings: Settings) -> Iterator[tuple[Any, Any, Any, Warehouse]]:
-    """Open the instance and yield what `run` and `backfill` drive; shows progress on a terminal."""
-    from data_platform.automation.instance import open_instance
-    from data_platform.automation.interruption import stoppable
-    from data_platform.automation.refresh import Refresher, RefreshOutcome
-    from data_platform.automation.watch import tell_the_end
-    from data_platform.definitions import build_definitions, watch_of
-
-    warehouse = Warehouse(settings.warehouse_path)
-    columns = (
-        TextColumn("{task.description:<20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    tasks: dict[str, Any] = {}
-    with (
-        explained(settings.dagster_home),
-        stoppable() as stop,
-        open_instance(settings.dagster_home, captures_output=False) as instance,
-        Progress(*columns, console=err, disable=not err.is_terminal) as bar,
-    ):
-
-        def show(stage: str, number: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=number, total=total)
-
-        definitions = build_definitions(settings)
-        refresher = Refresher(definitions, instance, show, stop)
-        yield refresher, RefreshOutcome(), _staleness(settings), warehouse
-        tell_the_end(watch_of(settings, definitions), instance)
-
-
-def _staleness(settings: Settings) -> Any:
-    from data_platform.automation.staleness import Staleness
-    from data_platform.definitions import cleaning_of, scoring_of
-    from data_platform.ingestion.feeds import Feeds
-
-    return Staleness(Feeds(settings), cleaning_of(settings), scoring_of(settings))
-
-
 def _finish(settings: Settings, outcome: Any, seconds: float, as_json: bool) -> None:
     """Print the summary; end with exit code 1 if something failed."""
     from data_platform.reporting.report import read_numbers
@@ -567,15 +514,6 @@ def _range(settings: Settings, first: date, last: date) -> list[date]:
         )
         raise ConfigurationError(message)
     return list(days_between(first, last))
-
-
-def _existing_warehouse(settings: Settings) -> Warehouse:
-    if not settings.warehouse_path.exists():
-        message = (
-            f"There is no warehouse at {settings.warehouse_path} yet; data-platform run makes it."
-        )
-        raise ConfigurationError(message)
-    return Warehouse(settings.warehouse_path)
 
 
 def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any]]:

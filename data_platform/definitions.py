@@ -89,7 +89,12 @@ def cleaning_of(settings: Settings) -> Cleaning:
 def scoring_of(settings: Settings) -> Scoring:
     """Return how `settings` wants text scored."""
     options = settings.config.sentiment
-    return Scoring(VaderModel(options.threads), options.languages)
+    return Scoring(
+        VaderModel(options.threads, options.words),
+        options.languages,
+        settings.config.start_date,
+        waits=options.new_model == "wait",
+    )
 
 
 def watch_of(settings: Settings, definitions: dg.Definitions) -> Watch:

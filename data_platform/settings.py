@@ -35,9 +35,34 @@ class SentimentOptions(Strict):
     languages: tuple[str, ...] = Field(
         default=("en",), description="Languages that the model can score; others stay unscored."
     )
+    words: dict[str, float] = Field(
+        default={},
+        description="Words that mean something else in your business: valence, -4 to 4.",
+    )
+    new_model: Literal["activate", "wait"] = Field(
+        default="activate",
+        description="What becomes of another model's scores, such as after an upgrade or other words:"
+        " current as soon as every text has one, or wait for data-platform models activate.",
+    )
     threads: int = Field(
         default=2, ge=1, le=64, description="Batches of texts that are scored at the same time."
     )
+
+    @field_validator("words")
+    @classmethod
+    def _check_words(cls, words: dict[str, float]) -> dict[str, float]:
+        for word, valence in words.items():
+            if not word or word != word.lower() or word.split() != [word]:
+                message = (
+                    f"{word!r} must be one word in lower case: the model looks at single words"
+                )
+                raise ValueError(message)
+            if not -4 <= valence <= 4:
+                message = (
+                    f"the valence of {word!r} is {valence}; it goes from -4 (worst) to 4 (best)"
+                )
+                raise ValueError(message)
+        return words
 
 
 class FeedbackConfig(Strict):

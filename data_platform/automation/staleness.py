@@ -9,7 +9,7 @@ from data_platform.cleaning.refresh import INPUTS as CLEANING_INPUTS
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.ingestion.feeds import Feeds
 from data_platform.reporting.marts import INPUTS as MART_INPUTS
-from data_platform.reporting.marts import TOPIC_INPUTS
+from data_platform.reporting.marts import TOPIC_INPUTS, made_by
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
     DAILY_SENTIMENT,
@@ -64,6 +64,7 @@ class Staleness:
 
     def _outdated(self, transaction: Transaction) -> set[date]:
         """Days with a raw table that a later table was not made from."""
+        stages = self._stages(made_by(transaction))
         made: dict[date, dict[str, tuple[str, Mapping[str, str]]]] = {}
         for table, day, digest, made_from in transaction.connection.execute(
             "SELECT table_name, day, digest, made_from FROM day_versions"
@@ -76,18 +77,20 @@ class Staleness:
             and day in self.feeds.open_days
             and any(
                 self._expected(inputs, parameters, tables) != tables.get(name, ("", None))[1]
-                for name, inputs, parameters in self._stages()
+                for name, inputs, parameters in stages
             )
         }
 
-    def _stages(self) -> list[tuple[str, Sequence[str], Mapping[str, str]]]:
+    def _stages(
+        self, of_marts: Mapping[str, str]
+    ) -> list[tuple[str, Sequence[str], Mapping[str, str]]]:
         """Each daily table after raw_feedback, with its inputs and parameters."""
         return [
             (CLEANED_FEEDBACK.name, CLEANING_INPUTS, self.cleaning.made_from()),
             (FCT_FEEDBACK.name, STAR_INPUTS, {}),
             (SENTIMENT_SCORES.name, [CLEANED_FEEDBACK.name], self.scoring.made_from()),
-            (DAILY_SENTIMENT.name, MART_INPUTS, {}),
-            (TOPIC_SENTIMENT.name, TOPIC_INPUTS, {}),
+            (DAILY_SENTIMENT.name, MART_INPUTS, of_marts),
+            (TOPIC_SENTIMENT.name, TOPIC_INPUTS, of_marts),
         ]
 
     @staticmethod

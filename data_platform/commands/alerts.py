@@ -12,11 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from data_platform.commands.refreshing import existing_warehouse
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError
 from data_platform.feed_settings import PositiveInterval, interval
-from data_platform.settings import Settings, load_settings
-from data_platform.storage.warehouse import Warehouse
+from data_platform.settings import load_settings
 
 out = Console(highlight=False, soft_wrap=True)
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def alerts(ctx: click.Context, as_json: bool, shows_all: bool) -> None:
     """List what is wrong and not over, and what could not be told yet."""
     if ctx.invoked_subcommand is not None:
         return
-    with _warehouse(load_settings()).transaction() as transaction:
+    with existing_warehouse(load_settings()).transaction() as transaction:
         rows = transaction.arrow(LIST, [shows_all]).to_pylist()
     if as_json:
         click.echo(json.dumps(rows, indent=2, default=str))
@@ -82,7 +82,7 @@ def snooze(alert_id: str, length: timedelta) -> None:
     from data_platform.monitoring.alerts import snooze_alert
 
     until = datetime.now(UTC) + length
-    with _warehouse(load_settings()).transaction() as transaction:
+    with existing_warehouse(load_settings()).transaction() as transaction:
         trouble = snooze_alert(transaction, alert_id, until)
     about = escape(_printable(f"{trouble.kind}: {trouble.subject}"))
     out.print(f"Snoozed until {until:%Y-%m-%d %H:%M} UTC: {about}")
@@ -97,7 +97,7 @@ def resolve(alert_id: str) -> None:
 
     settings = load_settings()
     now = datetime.now(UTC)
-    with _warehouse(settings).transaction() as transaction:
+    with existing_warehouse(settings).transaction() as transaction:
         trouble = dismiss_alert(transaction, alert_id, now)
         enqueue(transaction, settings.config.alerts, now)
     out.print(f"Resolved: {escape(_printable(f'{trouble.kind}: {trouble.subject}'))}")
@@ -162,15 +162,6 @@ def watchdog(once: bool, every: timedelta) -> None:
             if once:
                 return
             stopped.wait(every.total_seconds())
-
-
-def _warehouse(settings: Settings) -> Warehouse:
-    if not settings.warehouse_path.exists():
-        message = (
-            f"There is no warehouse at {settings.warehouse_path} yet; data-platform run makes it."
-        )
-        raise ConfigurationError(message)
-    return Warehouse(settings.warehouse_path)
 
 
 def _printable(value: object) -> str:

@@ -1,8 +1,8 @@
-"""source_health and feed_coverage as assets, with their checks."""
+"""What watches the pipeline, the data and the customers, as assets with their checks."""
 
 import base64
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -14,6 +14,7 @@ from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import feed_key
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.coverage import coverage_chart, measure_coverage, refresh_coverage
+from data_platform.monitoring.drift import DriftLimits, refresh_drift
 from data_platform.monitoring.health import measure_sources
 from data_platform.monitoring.metrics import WHOLE_TABLE, StepRun, metric_rows, refresh_metrics
 from data_platform.monitoring.series import refresh_signals
@@ -24,6 +25,7 @@ from data_platform.schemas import (
     DAILY_SIGNALS,
     FCT_FEEDBACK,
     FEED_COVERAGE,
+    FEED_DRIFT,
     INCIDENTS,
     PIPELINE_METRICS,
     QUARANTINED_FEEDBACK,
@@ -66,10 +68,18 @@ COLLECTED_WELL = "every_feed_was_collected_without_error"
 NO_INCIDENT_IS_OPEN = "no_incident_is_open"
 NO_GAP_IS_OPEN = "no_gap_is_open"
 MAX_GAPS_SHOWN = 20
+DRIFT_CHECKS = {
+    "post_count": ("volume_is_stable", "of posts a day"),
+    "language_mix": ("language_mix_is_stable", "of posts by language"),
+    "duplicate_share": ("duplicate_share_is_stable", "of copies"),
+    "quarantine_share": ("quarantine_share_is_stable", "of refused records"),
+    "score_distribution": ("score_distribution_is_stable", "of posts by score"),
+    "unknown_words": ("unknown_words_are_stable", "of words that nobody used before"),
+}
 
 
 def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
-    """Return the assets source_health and feed_coverage."""
+    """Return the assets that watch the sources, the data, what customers say, and the work itself."""
 
     @dg.multi_asset(
         name=SOURCE_HEALTH.name,
@@ -133,7 +143,13 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             },
         )
 
-    return [source_health, _feed_coverage(feeds), _signals(feeds), _pipeline_metrics(feeds)]
+    return [
+        source_health,
+        _feed_coverage(feeds),
+        _feed_drift(feeds),
+        _signals(feeds),
+        _pipeline_metrics(feeds),
+    ]
 
 
 def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
@@ -174,6 +190,89 @@ def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
         )
 
     return feed_coverage
+
+
+def _feed_drift(feeds: Feeds) -> dg.AssetsDefinition:
+    options = feeds.settings.config.alerts
+    limits = DriftLimits(options.drift_psi, options.volume_ratio)
+
+    @dg.multi_asset(
+        name=FEED_DRIFT.name,
+        specs=[
+            table_spec(
+                FEED_DRIFT,
+                group=GROUP,
+                deps=[
+                    DAILY_SENTIMENT.name,
+                    CLEANED_FEEDBACK.name,
+                    SENTIMENT_SCORES.name,
+                    QUARANTINED_FEEDBACK.name,
+                ],
+                partitions=None,
+            )
+        ],
+        check_specs=[
+            *rule_specs(FEED_DRIFT),
+            *(
+                dg.AssetCheckSpec(
+                    name,
+                    asset=FEED_DRIFT.name,
+                    description=(
+                        f"The share {what} is about the same in the latest 7 days of each feed as in"
+                        f" the 28 before: no population stability index of {limits.psi:g} or more."
+                        if measure != "post_count"
+                        else f"The number {what} is within {limits.volume_ratio:g} times that before."
+                    ),
+                )
+                for measure, (name, what) in DRIFT_CHECKS.items()
+            ),
+        ],
+    )
+    def feed_drift(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                rows, rules = refresh_drift(transaction, utc_today(), limits)
+                row_count, digest = transaction.digest(FEED_DRIFT)
+        except DataPlatformError as error:
+            yield from fail_step(warehouse.warehouse, error)
+            return
+        yield from rule_results(FEED_DRIFT, rules)
+        found = rows.to_pylist()
+        for measure, (name, _) in DRIFT_CHECKS.items():
+            yield _drift_check(name, [row for row in found if row["measure"] == measure])
+        yield table_result(
+            FEED_DRIFT,
+            row_count,
+            digest,
+            {"drifted": sum(row["is_drifted"] for row in found), "feeds_compared": row_count},
+        )
+
+    return feed_drift
+
+
+def _drift_check(name: str, rows: Sequence[Mapping[str, Any]]) -> dg.AssetCheckResult:
+    """Return the check of one measure: a number of each feed to plot, and what has drifted."""
+    numbers = {
+        f"{row['feed']}_{'psi' if row['psi'] is not None else 'posts_per_day'}": (
+            row["observed"] if row["psi"] is None else row["psi"]
+        )
+        for row in rows
+    }
+    drifted = {
+        f"drift_{row['feed']}": (
+            f"{row['category'] or 'posts a day'}: {row['observed']:.3g},"
+            f" before {row['expected']:.3g}"
+        )
+        for row in rows
+        if row["is_drifted"]
+    }
+    return dg.AssetCheckResult(
+        passed=not drifted,
+        severity=dg.AssetCheckSeverity.WARN,
+        check_name=name,
+        asset_key=FEED_DRIFT.name,
+        metadata={"drifted_feeds": len(drifted), **numbers, **drifted},
+    )
 
 
 def _signals(feeds: Feeds) -> dg.AssetsDefinition:

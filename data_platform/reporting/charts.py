@@ -157,6 +157,50 @@ def shares_chart(rows: Rows, title: str) -> Spec:
     return _spec(chart, height=max(26 * shown, 40))
 
 
+def calibration_chart(rows: Rows) -> Spec:
+    """Return what people say of posts by what the model says of them, a line for each feed and truth.
+
+    Args:
+        rows: sentiment_calibration.
+    """
+    points = [
+        {
+            "place": f"{row['feed']}, {row['truth']}",
+            "score": row["mean_compound"],
+            **{name: row[f"positive_{name}"] for name in ("share", "low_share", "high_share")},
+            "negative": row["negative_share"],
+            "posts": row["post_count"],
+        }
+        for row in rows
+    ]
+    places = sorted({point["place"] for point in points})
+    colors = [FEED_COLORS[number % len(FEED_COLORS)] for number in range(len(places))]
+    base = alt.Chart(_data(points)).encode(
+        x=alt.X("score:Q", title="Mean score", scale=alt.Scale(domain=[-1, 1])),
+        color=alt.Color(
+            "place:N",
+            title=None,
+            scale=alt.Scale(domain=places, range=colors),
+            legend=alt.Legend(orient="top", labelLimit=LABEL_LIMIT, columns=3),
+        ),
+        tooltip=[
+            alt.Tooltip("place:N", title="Compared with"),
+            alt.Tooltip("score:Q", title="Mean score", format="+.2f"),
+            alt.Tooltip("share:Q", title="People say positive", format=".0%"),
+            alt.Tooltip("negative:Q", title="People say negative", format=".0%"),
+            alt.Tooltip("posts:Q", title="Posts", format=","),
+        ],
+    )
+    share = alt.Y(
+        "share:Q",
+        title="People say positive",
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(format="%", tickCount=5),
+    )
+    reach = base.mark_rule(opacity=0.4).encode(y=alt.Y("low_share:Q"), y2="high_share:Q")
+    return _spec(alt.layer(reach, base.mark_line(point=True).encode(y=share)), height=220)
+
+
 def coverage_chart(rows: Rows) -> Spec:
     """Return feeds by days, colored by how complete they are.
 

@@ -1,5 +1,8 @@
 """Adds up the posts and scores of a day for people who look at days."""
 
+from collections.abc import Sequence
+from datetime import date
+
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
     DAILY_SENTIMENT,
@@ -7,18 +10,19 @@ from data_platform.schemas import (
     SENTIMENT_SCORES,
     TOPIC_SENTIMENT,
 )
+from data_platform.sentiment.comparison import active_fingerprint
+from data_platform.sentiment.intervals import wilson_sql
 from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import DayWrite, Transaction, days_filter
 
 INPUTS = (CLEANED_FEEDBACK.name, SENTIMENT_SCORES.name)
 TOPIC_INPUTS = (FCT_FEEDBACK.name, SENTIMENT_SCORES.name)
 STRONG_COMPOUND = 0.5
-SHARE_DECIMALS = 6  # so that the last bits, which differ between processors, reach no digest
 
 
 def refresh_daily_sentiment(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
     """Make daily_sentiment of `days` equal to what their posts and current scores add up to."""
-    made_from = transaction.digests(INPUTS, days)
+    made_from = _made_from(transaction, INPUTS, days)
     where, parameters = days_filter(CLEANED_FEEDBACK, days, "c.")
     day = CLEANED_FEEDBACK.day_expression("c.")
     transaction.connection.execute(
@@ -75,7 +79,7 @@ def refresh_daily_sentiment(transaction: Transaction, days: DaySpan) -> list[Day
 
 def refresh_topic_sentiment(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
     """Make topic_sentiment of `days` equal to what their posts with a topic add up to."""
-    made_from = transaction.digests(TOPIC_INPUTS, days)
+    made_from = _made_from(transaction, TOPIC_INPUTS, days)
     where, parameters = days_filter(FCT_FEEDBACK, days, "f.")
     day = FCT_FEEDBACK.day_expression("f.")
     connection = transaction.connection
@@ -109,6 +113,18 @@ def refresh_topic_sentiment(transaction: Transaction, days: DaySpan) -> list[Day
     return transaction.seal_days(TOPIC_SENTIMENT, days, counts, made_from)
 
 
+def _made_from(
+    transaction: Transaction, inputs: Sequence[str], days: DaySpan
+) -> dict[date, dict[str, str]]:
+    model = made_by(transaction)
+    return {day: found | model for day, found in transaction.digests(inputs, days).items()}
+
+
+def made_by(transaction: Transaction) -> dict[str, str]:
+    """Return what marts of a day depend on beside their inputs: whose scores are current."""
+    return {"model": active_fingerprint(transaction) or ""}
+
+
 # NLTK rounds compound to 4 decimals: their sum is exact, whatever the order of rows.
 MEAN_COMPOUND = """
     sum(CAST(s.compound AS DECIMAL(9, 4)))::DOUBLE / nullif(count(s.feedback_id), 0)
@@ -117,30 +133,3 @@ MEAN_COMPOUND = """
 NET_SENTIMENT = """
     (positive_count - negative_count) / nullif(scored_count, 0)::DOUBLE AS net_sentiment_share
 """
-
-
-def wilson_sql(hits: str, total: str, name: str = "negative") -> str:
-    """SQL for the share of `hits` in `total` and its 95 % interval, all null where `total` is 0.
-
-    Wilson's score interval (Wilson 1927, JASA 22:209), which holds for few posts and for shares
-    near 0 and 1 too.
-    """
-    z = 1.959964
-    share, whole = f"({hits} / {total}::DOUBLE)", f"({total}::DOUBLE)"
-    middle = f"({share} + {z**2 / 2} / {whole})"
-    reach = f"{z} * sqrt({share} * (1 - {share}) / {whole} + {z**2 / 4} / {whole} ** 2)"
-    scale = f"(1 + {z**2} / {whole})"
-
-    def column(value: str, column_name: str) -> str:
-        bounded = f"least(greatest(round({value}, {SHARE_DECIMALS}), 0), 1)"
-        return f"CASE WHEN {total} > 0 THEN {bounded} END AS {column_name}"
-
-    low, high = (f"({middle} {sign} {reach}) / {scale}" for sign in "-+")
-    rounded = f"round({share}, {SHARE_DECIMALS})"
-    return ", ".join(
-        (
-            column(share, f"{name}_share"),
-            column(f"least({low}, {rounded})", f"{name}_low_share"),
-            column(f"greatest({high}, {rounded})", f"{name}_high_share"),
-        )
-    )

@@ -15,15 +15,16 @@ from markupsafe import Markup
 
 from data_platform.reporting.charts import (
     Spec,
+    calibration_chart,
     chart_script,
     coverage_chart,
     feeling_charts,
     shares_chart,
     volume_chart,
 )
-from data_platform.reporting.marts import wilson_sql
 from data_platform.reporting.safe_text import plain
 from data_platform.reporting.state import ERROR, Finding
+from data_platform.sentiment.intervals import wilson_sql
 from data_platform.storage.files import replace_text
 from data_platform.storage.refusals import explained
 
@@ -202,6 +203,13 @@ _QUERIES: Mapping[str, str] = {
     " GROUP BY feed ORDER BY feed",
     "evaluation": "SELECT * FROM sentiment_evaluation WHERE language = 'all'"
     " ORDER BY feed, truth, label = 'macro', label",
+    "calibration": "SELECT * FROM sentiment_calibration ORDER BY feed, truth, bin",
+    "confusions": f"{_EXAMPLE}, k.true_label, k.predicted_label, k.post_count"
+    " FROM sentiment_confusions k JOIN cleaned_feedback c ON c.feedback_id = k.feedback_id"
+    " LEFT JOIN current_sentiment s ON s.feedback_id = k.feedback_id WHERE k.rank = 1"
+    f" ORDER BY k.post_count DESC, c.feedback_id, k.truth LIMIT {POSTS_SHOWN}",
+    "comparison": "SELECT * FROM model_comparison ORDER BY feed, former_version",
+    "drift": "SELECT * FROM feed_drift ORDER BY NOT is_drifted, feed, measure",
     "work": "SELECT asset, sum(seconds) AS seconds, sum(input_count)::BIGINT AS input_count,"
     " sum(input_count) / nullif(sum(seconds) FILTER (input_count > 0), 0) AS rows_per_second,"
     " max(peak_memory_bytes) AS peak_memory_bytes FROM pipeline_metrics"
@@ -221,6 +229,7 @@ def _read_content(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         name: _rows(connection, sql, {"last": last_day}) for name, sql in _QUERIES.items()
     }
     content["last_day"] = last_day
+    content["drift"] = [{**row, "what": DRIFTS[row["measure"]]} for row in content["drift"]]
     content["recent_days"] = RECENT_DAYS
     content["table_since"] = last_day - timedelta(days=TABLE_DAYS) if last_day else None
     for incident in content["incidents"]:
@@ -239,6 +248,16 @@ def _read_content(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         if (term["first_date"], term["last_date"]) == (since, last_day)
     ]
     return content
+
+
+DRIFTS = {
+    "post_count": "posts a day",
+    "language_mix": "languages",
+    "duplicate_share": "copies",
+    "quarantine_share": "refused records",
+    "score_distribution": "scores",
+    "unknown_words": "words that nobody used before",
+}
 
 
 def incident_title(incident: Mapping[str, Any]) -> str:
@@ -286,6 +305,8 @@ def _charts(content: Mapping[str, Any]) -> dict[str, Spec]:
         rows = [{**row, "name": _line(row["name"])} for row in content[name] if row["scored"]]
         if rows:
             charts[name] = shares_chart(rows, title)
+    if content["calibration"]:
+        charts["calibration"] = calibration_chart(content["calibration"])
     if content["coverage"]:
         charts["coverage"] = coverage_chart(content["coverage"])
     return charts

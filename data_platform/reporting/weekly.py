@@ -2,8 +2,9 @@
 
 from datetime import date, timedelta
 
-from data_platform.reporting.marts import NET_SENTIMENT, SHARE_DECIMALS, wilson_sql
+from data_platform.reporting.marts import NET_SENTIMENT
 from data_platform.schemas import TOP_POSTS, WEEKLY_SENTIMENT
+from data_platform.sentiment.intervals import SHARE_DECIMALS, wilson_sql
 from data_platform.storage.days import utc_today
 from data_platform.storage.warehouse import RuleResult, Transaction
 

@@ -8,6 +8,7 @@ from data_platform.schemas.cleaning import CLEANED_FEEDBACK, LANGUAGE, SCORED_TE
 from data_platform.schemas.monitoring import (
     COVERAGE_STATES,
     FEED_COVERAGE,
+    FEED_DRIFT,
     PIPELINE_METRICS,
     SOURCE_HEALTH,
 )
@@ -28,6 +29,10 @@ from data_platform.schemas.reporting import (
 from data_platform.schemas.sentiment import (
     ACTIVE_MODEL,
     CURRENT_SENTIMENT_VIEW,
+    HUMAN_LABELS,
+    MODEL_COMPARISON,
+    SENTIMENT_CALIBRATION,
+    SENTIMENT_CONFUSIONS,
     SENTIMENT_EVALUATION,
     SENTIMENT_SCORES,
 )
@@ -47,10 +52,14 @@ STAGE_TABLES: tuple[Table, ...] = (
     DIM_DATE,
     SENTIMENT_SCORES,
     SENTIMENT_EVALUATION,
+    SENTIMENT_CALIBRATION,
+    SENTIMENT_CONFUSIONS,
+    MODEL_COMPARISON,
     DAILY_SENTIMENT,
     TOPIC_SENTIMENT,
     SOURCE_HEALTH,
     FEED_COVERAGE,
+    FEED_DRIFT,
     PIPELINE_METRICS,
     DAILY_SIGNALS,
     INCIDENTS,
@@ -66,6 +75,7 @@ BOOKKEEPING_TABLES: tuple[Table, ...] = (
     DAY_VERSIONS,
     LOADED_SEGMENTS,
     ACTIVE_MODEL,
+    HUMAN_LABELS,
 )
 TABLES: Mapping[str, Table] = {t.name: t for t in (*STAGE_TABLES, *BOOKKEEPING_TABLES)}
 
@@ -88,10 +98,13 @@ __all__ = [
     "DIM_FEED",
     "FCT_FEEDBACK",
     "FEED_COVERAGE",
+    "FEED_DRIFT",
+    "HUMAN_LABELS",
     "INCIDENTS",
     "LANDED_COLUMNS",
     "LANGUAGE",
     "LOADED_SEGMENTS",
+    "MODEL_COMPARISON",
     "NOTIFICATIONS",
     "PIPELINE_METRICS",
     "QUARANTINED_FEEDBACK",
@@ -99,6 +112,8 @@ __all__ = [
     "RISING_TERMS",
     "SCHEMA_VERSION",
     "SCORED_TEXT_HASH",
+    "SENTIMENT_CALIBRATION",
+    "SENTIMENT_CONFUSIONS",
     "SENTIMENT_EVALUATION",
     "SENTIMENT_SCORES",
     "SOURCE_HEALTH",

@@ -1,7 +1,7 @@
 """Tables of the stage monitoring: health and coverage of the sources, and what each materialization took."""
 
 from data_platform.schemas.posts import FEED
-from data_platform.schemas.table import Column, RowRule, Table
+from data_platform.schemas.table import Column, RowRule, Table, carried
 
 SOURCE_HEALTH = Table(
     name="source_health",
@@ -133,6 +133,107 @@ PIPELINE_METRICS = Table(
             "measures_are_not_negative",
             "seconds >= 0 AND request_count >= 0 AND throttled_seconds >= 0 AND cost_usd >= 0",
             "Time, requests and money are 0 or more.",
+        ),
+    ),
+    is_published=True,
+)
+
+DRIFT_MEASURES = (
+    "post_count",
+    "language_mix",
+    "duplicate_share",
+    "quarantine_share",
+    "score_distribution",
+    "unknown_words",
+)
+
+_COMPARED = (
+    "daily_sentiment.post_count",
+    "daily_sentiment.duplicate_count",
+    "sentiment_scores.compound",
+    "cleaned_feedback.body_clean",
+    "quarantined_feedback.posted_date",
+)
+FEED_DRIFT = Table(
+    name="feed_drift",
+    description="One row per feed and measure: how its latest 7 days differ from the 28 before, and"
+    " whether that is more than chance.",
+    columns=(
+        *carried("daily_sentiment", FEED),
+        Column(
+            "measure",
+            "VARCHAR",
+            "post_count; language_mix: posts by language; duplicate_share: copies; quarantine_share:"
+            " refused records; score_distribution: posts by compound score, those without a word"
+            " that the model knows apart; unknown_words: words that nobody used in the weeks before"
+            " (baseline: the week before).",
+            True,
+            _COMPARED,
+        ),
+        Column(
+            "last_date",
+            "DATE",
+            "Last of the 7 days (UTC); the current day is left out.",
+            True,
+            _COMPARED,
+        ),
+        Column(
+            "sample_count", "BIGINT", "Posts of the 7 days.", True, ("daily_sentiment.post_count",)
+        ),
+        Column(
+            "baseline_count",
+            "BIGINT",
+            "Posts of the 28 days before.",
+            True,
+            ("daily_sentiment.post_count",),
+        ),
+        Column(
+            "category",
+            "VARCHAR",
+            "Language, range of scores or other class that moved most; null for post_count.",
+            derived_from=_COMPARED,
+        ),
+        Column(
+            "observed",
+            "DOUBLE",
+            "Share of that class, 0 to 1; post_count: posts a day.",
+            True,
+            _COMPARED,
+        ),
+        Column("expected", "DOUBLE", "The same of the days before.", True, _COMPARED),
+        Column(
+            "psi",
+            "DOUBLE",
+            "Population stability index, from 0 on: 0.1 is a moderate shift, 0.25 a major one; null"
+            " for post_count.",
+            derived_from=_COMPARED,
+        ),
+        Column(
+            "chance_psi",
+            "DOUBLE",
+            "Index that chance alone exceeds once in a thousand; null with it.",
+            derived_from=_COMPARED,
+        ),
+        Column(
+            "is_drifted",
+            "BOOLEAN",
+            "True: beyond the configured limit, and chance.",
+            True,
+            _COMPARED,
+        ),
+    ),
+    key=("feed", "measure"),
+    row_rules=(
+        RowRule(
+            "measure_is_known",
+            f"measure IN {DRIFT_MEASURES}",
+            "What may drift is one of six measures.",
+        ),
+        RowRule(
+            "every_distribution_has_an_index",
+            "(measure = 'post_count') = (psi IS NULL) AND (psi IS NULL) = (chance_psi IS NULL)"
+            " AND (psi IS NULL) = (category IS NULL) AND coalesce(psi, 0) >= 0",
+            "All measures but post_count are distributions.",
         ),
     ),
     is_published=True,

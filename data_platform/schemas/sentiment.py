@@ -52,6 +52,21 @@ SENTIMENT_SCORES = Table(
 
 SCORED = ("sentiment_scores.label",)
 TRUTH = ("raw_feedback.label", "raw_feedback.rating")
+_MODEL = tuple(
+    carried(
+        "sentiment_scores",
+        *(SENTIMENT_SCORES.by_name[name] for name in ("model_fingerprint", "model_name")),
+    )
+)
+_TRUTH_NAME = Column(
+    "truth",
+    "VARCHAR",
+    "What the scores are compared with: 'label' (a person's verdict that the feed brings), 'human'"
+    " (one given here, by data-platform label) or 'rating' (the author's own: up to 0.4 negative,"
+    " from 0.6 on positive, in between neutral).",
+    True,
+    TRUTH,
+)
 SENTIMENT_EVALUATION = Table(
     name="sentiment_evaluation",
     description=(
@@ -59,10 +74,7 @@ SENTIMENT_EVALUATION = Table(
         " people's labels and ratings; copies and deleted posts are left out."
     ),
     columns=(
-        *carried(
-            "sentiment_scores",
-            *(SENTIMENT_SCORES.by_name[name] for name in ("model_fingerprint", "model_name")),
-        ),
+        *_MODEL,
         *carried("cleaned_feedback", FEED),
         Column(
             "language",
@@ -71,14 +83,7 @@ SENTIMENT_EVALUATION = Table(
             True,
             ("cleaned_feedback.language",),
         ),
-        Column(
-            "truth",
-            "VARCHAR",
-            "What the scores are compared with: 'label' (a person's verdict) or 'rating' (the"
-            " author's own: up to 0.4 negative, from 0.6 on positive, in between neutral).",
-            True,
-            TRUTH,
-        ),
+        _TRUTH_NAME,
         Column(
             "label",
             "VARCHAR",
@@ -164,7 +169,7 @@ SENTIMENT_EVALUATION = Table(
     row_rules=(
         RowRule(
             "truth_and_label_are_known",
-            "truth IN ('label', 'rating')"
+            "truth IN ('label', 'rating', 'human')"
             " AND label IN ('negative', 'neutral', 'positive', 'macro')",
             "Scores are compared with labels or ratings, class by class and in the mean.",
         ),
@@ -205,6 +210,206 @@ SENTIMENT_EVALUATION = Table(
         ),
     ),
     is_published=True,
+)
+
+_SCORED_POSTS = ("sentiment_scores.compound", "sentiment_scores.label")
+SENTIMENT_CALIBRATION = Table(
+    name="sentiment_calibration",
+    description=(
+        "One row per feed, truth and range of compound scores: how many of the posts that were"
+        " scored so people called negative and positive."
+    ),
+    columns=(
+        *_MODEL,
+        *carried("cleaned_feedback", FEED),
+        _TRUTH_NAME,
+        Column(
+            "bin",
+            "INTEGER",
+            "Number of the range, 0 (from -1 on) to 9 (up to 1).",
+            True,
+            _SCORED_POSTS,
+        ),
+        Column("post_count", "BIGINT", "Posts compared in the range.", True, _SCORED_POSTS),
+        Column("mean_compound", "DOUBLE", "Mean score of the range, -1 to 1.", True, _SCORED_POSTS),
+        *(
+            Column(
+                f"{label}_{kind}share",
+                "DOUBLE",
+                f"{words} of those that people called {label}, 0 to 1.",
+                True,
+                TRUTH,
+            )
+            for label in ("negative", "positive")
+            for kind, words in (
+                ("", "Share"),
+                ("low_", "Lower end of the 95 % Wilson interval of the share"),
+                ("high_", "Upper end of the 95 % Wilson interval of the share"),
+            )
+        ),
+    ),
+    key=("model_fingerprint", "feed", "truth", "bin"),
+    row_rules=(
+        RowRule(
+            "shares_are_between_0_and_1",
+            "negative_share BETWEEN 0 AND 1 AND positive_share BETWEEN 0 AND 1"
+            " AND negative_share + positive_share <= 1.000001",
+            "A post is negative, neutral or positive.",
+        ),
+        RowRule(
+            "intervals_hold_their_share",
+            "negative_share BETWEEN negative_low_share AND negative_high_share"
+            " AND positive_share BETWEEN positive_low_share AND positive_high_share",
+            "An interval holds the share that it belongs to.",
+        ),
+    ),
+    is_published=True,
+)
+
+SENTIMENT_CONFUSIONS = Table(
+    name="sentiment_confusions",
+    description=(
+        "Up to three posts per feed, truth and pair of classes that were taken for each other: those"
+        " that the model was surest of. Their text is that of cleaned_feedback."
+    ),
+    columns=(
+        *_MODEL,
+        *carried("cleaned_feedback", FEED),
+        _TRUTH_NAME,
+        Column("true_label", "VARCHAR", "What people say of the posts.", True, TRUTH),
+        Column("predicted_label", "VARCHAR", "What the model says of them.", True, SCORED),
+        Column(
+            "rank",
+            "INTEGER",
+            "1 for the post with the greatest score either way.",
+            True,
+            _SCORED_POSTS,
+        ),
+        Column(
+            "post_count", "BIGINT", "Posts of this pair of classes in all.", True, (*TRUTH, *SCORED)
+        ),
+        *carried("cleaned_feedback", FEEDBACK_ID),
+        *carried("sentiment_scores", SENTIMENT_SCORES.by_name["compound"]),
+    ),
+    key=("model_fingerprint", "feed", "truth", "true_label", "predicted_label", "rank"),
+    row_rules=(
+        RowRule(
+            "classes_differ",
+            "true_label <> predicted_label AND rank BETWEEN 1 AND 3",
+            "A confusion is of two classes.",
+        ),
+    ),
+    is_published=True,
+)
+
+MODEL_COMPARISON = Table(
+    name="model_comparison",
+    description=(
+        "One row per feed and former model: how its scores differ from those of the latest model on"
+        " the same texts, of the 90 days until the latest post."
+    ),
+    columns=(
+        *carried("cleaned_feedback", FEED),
+        Column(
+            "former_fingerprint",
+            "VARCHAR",
+            "The model that scored before.",
+            True,
+            ("sentiment_scores.model_fingerprint",),
+        ),
+        Column(
+            "former_version",
+            "VARCHAR",
+            "Version of its engine.",
+            True,
+            ("sentiment_scores.model_version",),
+        ),
+        Column(
+            "model_fingerprint",
+            "VARCHAR",
+            "The latest model.",
+            True,
+            ("sentiment_scores.model_fingerprint",),
+        ),
+        Column(
+            "model_version",
+            "VARCHAR",
+            "Version of its engine.",
+            True,
+            ("sentiment_scores.model_version",),
+        ),
+        Column(
+            "is_active",
+            "BOOLEAN",
+            "True: current_sentiment shows the latest model.",
+            True,
+            ("active_model.model_fingerprint",),
+        ),
+        Column("post_count", "BIGINT", "Current texts that both have scored.", True, _SCORED_POSTS),
+        Column(
+            "agreement_share", "DOUBLE", "Of them with the same label, 0 to 1.", True, _SCORED_POSTS
+        ),
+        Column(
+            "mean_difference",
+            "DOUBLE",
+            "Mean of compound, latest minus former, -2 to 2.",
+            True,
+            _SCORED_POSTS,
+        ),
+        Column("mean_absolute_difference", "DOUBLE", "Mean distance, 0 to 2.", True, _SCORED_POSTS),
+        Column("former_negative_share", "DOUBLE", "Negative by the former model.", True, SCORED),
+        Column("negative_share", "DOUBLE", "Negative by the latest model.", True, SCORED),
+        Column("judged_count", "BIGINT", "Of them, posts whose truth people tell.", True, TRUTH),
+        Column(
+            "former_right_share",
+            "DOUBLE",
+            "Right labels of the former model; null: none is judged.",
+            derived_from=(*TRUTH, *SCORED),
+        ),
+        Column(
+            "right_share",
+            "DOUBLE",
+            "Right labels of the latest model; null: none is judged.",
+            derived_from=(*TRUTH, *SCORED),
+        ),
+    ),
+    key=("feed", "former_fingerprint"),
+    row_rules=(
+        RowRule(
+            "models_differ", "former_fingerprint <> model_fingerprint", "Two models are compared."
+        ),
+        RowRule(
+            "shares_are_between_0_and_1",
+            "agreement_share BETWEEN 0 AND 1 AND coalesce(right_share, 0) BETWEEN 0 AND 1"
+            " AND coalesce(former_right_share, 0) BETWEEN 0 AND 1",
+            "Agreement and right labels are shares.",
+        ),
+    ),
+    is_published=True,
+)
+
+HUMAN_LABELS = Table(
+    name="human_labels",
+    description="One row per text that a person judged by data-platform label; it holds no text.",
+    columns=(
+        *carried("cleaned_feedback", FEEDBACK_ID, SCORED_TEXT_HASH),
+        Column("label", "VARCHAR", "negative, neutral or positive.", True),
+        Column(
+            "selection",
+            "VARCHAR",
+            "How it was chosen: uncertain (near the border of two classes) or random.",
+            True,
+        ),
+        Column("labelled_at", "TIMESTAMPTZ", "When it was judged.", True),
+    ),
+    key=("feedback_id", "scored_text_hash"),
+    row_rules=(
+        RowRule(
+            "label_is_known",
+            "label IN ('negative', 'neutral', 'positive') AND selection IN ('uncertain', 'random')",
+            "Human labels are negative, neutral or positive.",
+        ),
+    ),
 )
 
 ACTIVE_MODEL = Table(

@@ -1,19 +1,27 @@
-"""sentiment_scores and sentiment_evaluation as assets, with their checks."""
+"""sentiment_scores, their evaluation and the comparison of models as assets, with their checks."""
 
+import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
 from data_platform.errors import DataPlatformError
 from data_platform.partitions import backfill_policy
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
+    MODEL_COMPARISON,
     RAW_FEEDBACK,
+    SENTIMENT_CALIBRATION,
     SENTIMENT_EVALUATION,
     SENTIMENT_SCORES,
+    Table,
 )
+from data_platform.sentiment.calibration import calibration_plot
+from data_platform.sentiment.comparison import active_fingerprint, refresh_model_comparison
 from data_platform.sentiment.evaluation import (
+    EVALUATION_TABLES,
     confusion_markdown,
     macro_rows,
     refresh_sentiment_evaluation,
@@ -23,10 +31,10 @@ from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
     fail_step,
-    lineage_metadata,
     refresh_partitions,
     rule_results,
     rule_specs,
+    table_result,
     table_spec,
 )
 
@@ -37,13 +45,15 @@ FURTHER_RULES = {
     )
 }
 F1_CHECK = "macro_f1_is_high_enough"
+MODEL_CHECK = "the_configured_model_is_current"
 FEWEST_POSTS = 100
+EVALUATED = (*EVALUATION_TABLES, MODEL_COMPARISON)
 
 
 def sentiment_assets(
     scoring: Scoring, macro_f1_limit: float, partitions: dg.PartitionsDefinition[str]
 ) -> list[dg.AssetsDefinition]:
-    """Return sentiment_scores and sentiment_evaluation."""
+    """Return sentiment_scores, and what says how far to trust them."""
 
     @dg.multi_asset(
         name=SENTIMENT_SCORES.name,
@@ -76,15 +86,16 @@ def sentiment_assets(
         name=SENTIMENT_EVALUATION.name,
         specs=[
             table_spec(
-                SENTIMENT_EVALUATION,
+                table,
                 group=GROUP,
                 deps=[RAW_FEEDBACK.name, CLEANED_FEEDBACK.name, SENTIMENT_SCORES.name],
                 partitions=None,
                 kinds=frozenset({"duckdb", "numpy"}),
             )
+            for table in EVALUATED
         ],
         check_specs=[
-            *rule_specs(SENTIMENT_EVALUATION),
+            *(spec for table in EVALUATED for spec in rule_specs(table)),
             dg.AssetCheckSpec(
                 F1_CHECK,
                 asset=SENTIMENT_EVALUATION.name,
@@ -93,34 +104,47 @@ def sentiment_assets(
                     f" macro-F1 of at least {macro_f1_limit:g}."
                 ),
             ),
+            dg.AssetCheckSpec(
+                MODEL_CHECK,
+                asset=MODEL_COMPARISON.name,
+                description="The configured model is the one whose scores are current.",
+            ),
         ],
     )
     def sentiment_evaluation(warehouse: WarehouseResource) -> Iterator[StageEvent]:
         try:
             with warehouse.warehouse.transaction() as transaction:
-                rows, rules = refresh_sentiment_evaluation(transaction)
-                row_count, digest = transaction.digest(SENTIMENT_EVALUATION)
+                found = refresh_sentiment_evaluation(transaction)
+                found[MODEL_COMPARISON] = refresh_model_comparison(
+                    transaction, scoring.model.identity
+                )
+                active = active_fingerprint(transaction)
+                digests = {table: transaction.digest(table) for table in found}
         except DataPlatformError as error:
             yield from fail_step(warehouse.warehouse, error)
             return
-        yield from rule_results(SENTIMENT_EVALUATION, rules)
+        for table, refreshed in found.items():
+            yield from rule_results(table, refreshed.rules)
+        rows = found[SENTIMENT_EVALUATION].rows
         overall = macro_rows(rows)
         yield _f1_check(overall, macro_f1_limit)
-        metadata: dict[str, Any] = {
-            "dagster/row_count": row_count,
-            **lineage_metadata(SENTIMENT_EVALUATION),
-        }
+        yield _model_check(found[MODEL_COMPARISON].rows, scoring, active)
+        numbers: dict[Table, dict[str, Any]] = {SENTIMENT_EVALUATION: {}, SENTIMENT_CALIBRATION: {}}
         for (feed, truth), row in overall.items():
-            metadata[f"{feed}_{truth}_macro_f1"] = row["f1_share"]
-            metadata[f"{feed}_{truth}_sample_count"] = row["sample_count"]
-            metadata[f"{feed}_{truth}_confusion"] = dg.MetadataValue.md(
-                confusion_markdown(rows, feed, truth)
+            numbers[SENTIMENT_EVALUATION] |= {
+                f"{feed}_{truth}_macro_f1": row["f1_share"],
+                f"{feed}_{truth}_sample_count": row["sample_count"],
+                f"{feed}_{truth}_confusion": dg.MetadataValue.md(
+                    confusion_markdown(rows, feed, truth)
+                ),
+            }
+        if calibrated := found[SENTIMENT_CALIBRATION].rows:
+            svg = base64.b64encode(calibration_plot(calibrated).encode()).decode()
+            numbers[SENTIMENT_CALIBRATION]["calibration"] = dg.MetadataValue.md(
+                f"![what people say by score](data:image/svg+xml;base64,{svg})"
             )
-        yield dg.MaterializeResult(
-            asset_key=SENTIMENT_EVALUATION.name,
-            metadata=metadata,
-            data_version=dg.DataVersion(digest),
-        )
+        for table, (row_count, digest) in digests.items():
+            yield table_result(table, row_count, digest, numbers.get(table))
 
     return [sentiment_scores, sentiment_evaluation]
 
@@ -150,4 +174,21 @@ def _f1_check(
         check_name=F1_CHECK,
         asset_key=SENTIMENT_EVALUATION.name,
         metadata=metadata,
+    )
+
+
+def _model_check(rows: pa.Table, scoring: Scoring, active: str | None) -> dg.AssetCheckResult:
+    """Say whether a new model waits, and how its labels differ from those that are current."""
+    waits = active is not None and active != scoring.model.identity.fingerprint
+    found = [row for row in rows.to_pylist() if not waits or row["former_fingerprint"] == active]
+    return dg.AssetCheckResult(
+        passed=not waits,
+        severity=dg.AssetCheckSeverity.WARN,
+        check_name=MODEL_CHECK,
+        asset_key=MODEL_COMPARISON.name,
+        metadata={
+            "models_compared": len({row["former_fingerprint"] for row in found}),
+            "advice": "data-platform models shows the difference" if waits else "",
+            **{f"{row['feed']}_agreement_share": row["agreement_share"] for row in found},
+        },
     )

@@ -1,4 +1,4 @@
-"""Compares the labels of the active model with what people said: their labels and their ratings."""
+"""Compares the scores of the active model with what people said: their labels and their ratings."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -7,9 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_platform.schemas import ACTIVE_MODEL, SENTIMENT_EVALUATION
+from data_platform.schemas import (
+    ACTIVE_MODEL,
+    SENTIMENT_CALIBRATION,
+    SENTIMENT_CONFUSIONS,
+    SENTIMENT_EVALUATION,
+    Table,
+)
+from data_platform.sentiment.intervals import wilson_sql
 from data_platform.storage.warehouse import RuleResult, Transaction
 
+EVALUATION_TABLES = (SENTIMENT_EVALUATION, SENTIMENT_CALIBRATION, SENTIMENT_CONFUSIONS)
 CLASSES = ("negative", "neutral", "positive")
 MACRO = "macro"
 ALL_LANGUAGES = "all"
@@ -19,6 +27,8 @@ POSITIVE_FROM = 0.6
 RESAMPLES = 1000
 SEED = 1
 INTERVAL = (0.025, 0.975)
+BINS = 10  # of compound, -1 to 1
+EXAMPLES = 3
 DECIMALS = 6  # so that the last bits, which differ between processors, reach no digest
 
 CONFUSION_SCHEMA = pa.schema(
@@ -37,22 +47,48 @@ Numbers = npt.NDArray[np.float64]
 
 _TRUTHS_SQL = f"""
 CREATE OR REPLACE TEMP TABLE truths AS
-SELECT feedback_id, content_hash, 'label' AS truth, label AS true_label
+SELECT feedback_id, content_hash, NULL AS scored_text_hash, 'label' AS truth, label AS true_label
 FROM raw_feedback WHERE label IS NOT NULL AND is_current AND NOT is_deleted
 UNION ALL
-SELECT feedback_id, content_hash, 'rating',
+SELECT feedback_id, content_hash, NULL, 'rating',
     CASE WHEN rating <= {NEGATIVE_UP_TO} THEN 'negative'
          WHEN rating >= {POSITIVE_FROM} THEN 'positive' ELSE 'neutral' END
 FROM raw_feedback WHERE rating IS NOT NULL AND is_current AND NOT is_deleted
+UNION ALL
+SELECT feedback_id, NULL, scored_text_hash, 'human', label FROM human_labels
 """
-_CONFUSION_SQL = """
-SELECT c.feed, c.language, t.truth, t.true_label, s.label AS predicted_label,
-    count(*) AS post_count
+_COMPARED_SQL = """
+CREATE OR REPLACE TEMP TABLE compared AS
+SELECT c.feedback_id, c.feed, c.language, t.truth, t.true_label, s.label AS predicted_label,
+    s.compound
 FROM truths t
-JOIN cleaned_feedback c ON c.feedback_id = t.feedback_id AND c.content_hash = t.content_hash
+JOIN cleaned_feedback c ON c.feedback_id = t.feedback_id
+ AND (c.content_hash = t.content_hash OR c.scored_text_hash = t.scored_text_hash)
 JOIN current_sentiment s ON s.feedback_id = c.feedback_id
 WHERE c.duplicate_of IS NULL
-GROUP BY ALL
+"""
+_CONFUSION_SQL = """
+SELECT feed, language, truth, true_label, predicted_label, count(*) AS post_count
+FROM compared GROUP BY ALL
+"""
+_CALIBRATION_SQL = f"""
+SELECT feed, truth, least(floor((compound + 1) * 5), {BINS - 1})::INTEGER AS bin,
+    count(*) AS post_count,
+    round(sum(CAST(compound AS DECIMAL(9, 4)))::DOUBLE / count(*), {DECIMALS}) AS mean_compound,
+    count(*) FILTER (true_label = 'negative') AS negative_count,
+    count(*) FILTER (true_label = 'positive') AS positive_count,
+    {wilson_sql("negative_count", "post_count")},
+    {wilson_sql("positive_count", "post_count", "positive")}
+FROM compared GROUP BY feed, truth, bin
+"""
+_EXAMPLES_SQL = f"""
+SELECT feed, truth, true_label, predicted_label, feedback_id, compound,
+    row_number() OVER surest AS rank, count(*) OVER pair AS post_count
+FROM compared WHERE true_label <> predicted_label
+WINDOW pair AS (PARTITION BY feed, truth, true_label, predicted_label),
+    surest AS (PARTITION BY feed, truth, true_label, predicted_label
+               ORDER BY abs(compound) DESC, feedback_id)
+QUALIFY rank <= {EXAMPLES}
 """
 
 
@@ -68,30 +104,51 @@ class Measures(NamedTuple):
     f1: Numbers
 
 
-def refresh_sentiment_evaluation(
-    transaction: Transaction,
-) -> tuple[pa.Table, tuple[RuleResult, ...]]:
-    """Make sentiment_evaluation hold the active model against the labels and ratings there are now.
+class Refreshed(NamedTuple):
+    """The rows that a table holds now, and the rules that hold."""
+
+    rows: pa.Table
+    rules: tuple[RuleResult, ...]
+
+
+def refresh_sentiment_evaluation(transaction: Transaction) -> dict[Table, Refreshed]:
+    """Make the evaluation hold the active model against the labels and ratings there are now.
 
     Compared is every post that is not deleted, has a label or a rating in its current version and
-    a current score, and copies no other post; a post with both counts in both evaluations. A
+    a current score, and copies no other post; a post with several counts in each evaluation. A
     rating (0 to 1) up to 0.4 is negative, from 0.6 on positive, in between neutral: of 1 to 5
     stars, 1 and 2 are negative, 3 is neutral, 4 and 5 are positive, as reviews are commonly
-    read, and other scales are cut at the same distance from their middle.
+    read, and other scales are cut at the same distance from their middle. What a person judged
+    here counts while the text is the one that was judged.
 
     Returns:
-        The rows that the table holds now, and the rules that hold.
+        sentiment_evaluation, sentiment_calibration and sentiment_confusions.
 
     Raises:
-        RuleViolationError: a rule of the table does not hold; nothing must be committed.
+        RuleViolationError: a rule of a table does not hold; nothing must be committed.
     """
     model = transaction.connection.execute(
         f"SELECT model_fingerprint, model_name FROM {ACTIVE_MODEL.name}"
     ).fetchone()
     fingerprint, name = model or ("", "")  # without a model there are no current scores
-    rows = evaluate(_read_confusion(transaction), fingerprint, name)
-    transaction.merge(SENTIMENT_EVALUATION, rows, delete_where="TRUE")
-    return rows, transaction.audit_all(SENTIMENT_EVALUATION)
+    if not _compare(transaction):
+        found = {table: table.arrow_schema.empty_table() for table in EVALUATION_TABLES}
+    else:
+        confusion = transaction.arrow(_CONFUSION_SQL).cast(CONFUSION_SCHEMA)
+        found = {SENTIMENT_EVALUATION: evaluate(confusion, fingerprint, name)}
+        for table, sql in (
+            (SENTIMENT_CALIBRATION, _CALIBRATION_SQL),
+            (SENTIMENT_CONFUSIONS, _EXAMPLES_SQL),
+        ):
+            named = f"SELECT *, ? AS model_fingerprint, ? AS model_name FROM ({sql})"
+            rows = transaction.arrow(named, [fingerprint, name])
+            found[table] = rows.select(table.column_names).cast(table.arrow_schema)
+    return {table: _replace(transaction, table, rows) for table, rows in found.items()}
+
+
+def _replace(transaction: Transaction, table: Table, rows: pa.Table) -> Refreshed:
+    transaction.merge(table, rows, delete_where="TRUE")
+    return Refreshed(rows, transaction.audit_all(table))
 
 
 def evaluate(confusion: pa.Table, model_fingerprint: str, model_name: str) -> pa.Table:
@@ -204,13 +261,19 @@ def confusion_markdown(rows: pa.Table, feed: str, truth: str) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _read_confusion(transaction: Transaction) -> pa.Table:
-    """Count the compared posts by what people said and what the model said."""
+def prepare_truths(transaction: Transaction) -> None:
+    """Make the temporary table `truths`: what people say of posts, a row for each way of saying it."""
     transaction.connection.execute(_TRUTHS_SQL)
+
+
+def _compare(transaction: Transaction) -> bool:
+    """Put the compared posts into the table `compared`; False if nobody judges any."""
+    prepare_truths(transaction)
     # DuckDB would read the other tables for nothing: 0.6 s for a million posts without a label.
     if transaction.count("SELECT count(*) FROM truths") == 0:
-        return CONFUSION_SCHEMA.empty_table()
-    return transaction.arrow(_CONFUSION_SQL).cast(CONFUSION_SCHEMA)
+        return False
+    transaction.connection.execute(_COMPARED_SQL)
+    return True
 
 
 def _results(matrix: Counts) -> Iterable[dict[str, Any]]:

@@ -3,11 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 import pyarrow as pa
 
-from data_platform.schemas import ACTIVE_MODEL, CLEANED_FEEDBACK, SENTIMENT_SCORES
+from data_platform.schemas import CLEANED_FEEDBACK, SENTIMENT_SCORES
+from data_platform.sentiment.comparison import (
+    active_fingerprint,
+    is_scored_by,
+    set_active_model,
+)
 from data_platform.sentiment.models import SentimentModel
 from data_platform.storage.days import DaySpan
 from data_platform.storage.warehouse import (
@@ -26,10 +31,15 @@ class Scoring:
     Args:
         model: the model whose scores become the current ones.
         languages: ISO 639 codes of the texts that the model is given; others stay unscored.
+        first_day: first open day: from there on every text is scored before a new model's scores
+            become the current ones.
+        waits: True: they become so only when a person says so (`activate_model`).
     """
 
     model: SentimentModel
     languages: Sequence[str]
+    first_day: date = date.min
+    waits: bool = False
 
     def made_from(self) -> dict[str, str]:
         """Parameters that the scores of a day depend on, for staleness."""
@@ -120,15 +130,7 @@ class Scoring:
             parameters,
         )
         there = dict(connection.execute(by_day, parameters).fetchall())
-        identity = self.model.identity
-        active = pa.table(
-            {
-                "model_fingerprint": [identity.fingerprint],
-                "model_name": [identity.name],
-                "model_version": [identity.version],
-            }
-        )
-        transaction.merge(ACTIVE_MODEL, active, delete_where="TRUE")
+        self._activate(transaction)
         transaction.require(
             "every_scorable_text_has_one_score",
             SENTIMENT_SCORES,
@@ -141,7 +143,7 @@ class Scoring:
             WHERE list_contains(?, d.language)
             GROUP BY d.feedback_id HAVING count(s.feedback_id) <> 1
             """,
-            [*parameters, identity.fingerprint, list(self.languages)],
+            [*parameters, self.model.identity.fingerprint, list(self.languages)],
         )
         unscored = dict(
             connection.execute(
@@ -161,3 +163,16 @@ class Scoring:
             write.with_numbers(unscored=unscored.get(write.day, 0))
             for write in transaction.seal_days(SENTIMENT_SCORES, days, counts, made_from)
         ]
+
+    def _activate(self, transaction: Transaction) -> None:
+        """Make the model's scores the current ones, as soon as there are no gaps among them."""
+        identity = self.model.identity
+        active = active_fingerprint(transaction)
+        if active == identity.fingerprint:
+            return
+        first = datetime.combine(self.first_day, time(), UTC)
+        if active is None or (
+            not self.waits
+            and is_scored_by(transaction, identity.fingerprint, list(self.languages), first)
+        ):
+            set_active_model(transaction, identity)

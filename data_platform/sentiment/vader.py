@@ -1,5 +1,6 @@
 """VADER by NLTK (Hutto & Gilbert 2014), with the lexicon of the vaderSentiment distribution."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
@@ -30,16 +31,20 @@ class VaderModel:
 
     Args:
         threads: how many batches are scored at the same time; the order stays.
+        words: further words, or other valences (-4 to 4) of words in the lexicon.
     """
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, words: Mapping[str, float] | None = None) -> None:
         self.threads = threads
+        self.words = dict(words or {})
 
     @cached_property
     def identity(self) -> ModelIdentity:
         engine = version("nltk")
         lexicon_hash = sha256(_lexicon_text().encode()).hexdigest()
         options = f"thresholds {NEGATIVE_UP_TO} {POSITIVE_FROM}"
+        if self.words:
+            options += f" words {sorted(self.words.items())}"
         fingerprint = sha256(f"vader|nltk {engine}|{lexicon_hash}|{options}".encode()).hexdigest()
         return ModelIdentity("vader", f"nltk {engine}", fingerprint)
 
@@ -60,7 +65,9 @@ class VaderModel:
 
     @cached_property
     def _analyzer(self) -> BatchAnalyzer:
-        return BatchAnalyzer(load_analyzer())
+        analyzer = load_analyzer()
+        analyzer.lexicon |= self.words
+        return BatchAnalyzer(analyzer)
 
 
 def _score_batch(analyzer: BatchAnalyzer, texts: pa.Array) -> pa.Table:

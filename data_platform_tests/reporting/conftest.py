@@ -1,6 +1,6 @@
 """A warehouse filled with cleaned, scored posts, for what is made from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -21,8 +21,8 @@ COMPOUNDS = {"negative": -0.6, "neutral": 0.0, "positive": 0.6}
 Fill = Callable[..., list[str]]
 
 
-def insert(transaction: Transaction, table: Table, row: dict[str, Any]) -> None:
-    """Insert a row; required columns that are not named get a value of their type."""
+def complete(table: Table, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of `table` of a row; required ones that it lacks get a value of their type."""
     blank: dict[str, Any] = {
         "VARCHAR": "",
         "BIGINT": 0,
@@ -31,10 +31,15 @@ def insert(transaction: Transaction, table: Table, row: dict[str, Any]) -> None:
         "BOOLEAN": False,
         "TIMESTAMPTZ": datetime(2026, 1, 1, tzinfo=UTC),
     }
-    values = [
-        row.get(c.name, blank[c.type] if c.required and c.type in blank else None)
+    return {
+        c.name: row.get(c.name, blank[c.type] if c.required and c.type in blank else None)
         for c in table.columns
-    ]
+    }
+
+
+def insert(transaction: Transaction, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert a row, completed."""
+    values = list(complete(table, row).values())
     marks = ", ".join("?" for _ in values)
     transaction.connection.execute(f"INSERT INTO {table.name} VALUES ({marks})", values)
 

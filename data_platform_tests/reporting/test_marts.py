@@ -6,8 +6,8 @@ from math import sqrt
 import duckdb
 import pytest
 
-from data_platform.reporting.marts import wilson_sql
 from data_platform.reporting.weekly import refresh_top_posts, refresh_weekly_sentiment
+from data_platform.sentiment.intervals import wilson_sql
 
 MONDAY = date(2026, 3, 2)
 

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from data_platform.definitions import build_definitions
-from data_platform.sentiment.assets import F1_CHECK
+from data_platform.sentiment.assets import F1_CHECK, MODEL_CHECK
 from data_platform.storage.resources import WarehouseResource
 
 CONFIG = {
@@ -33,9 +33,14 @@ def evaluate(configured, warehouse):
         )
         result = dg.materialize([definitions.resolve_assets_def("sentiment_evaluation")])
         checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
-        assert all(check.passed for name, check in checks.items() if name != F1_CHECK)
+        warned = {F1_CHECK, MODEL_CHECK}  # the scores here are of no model that is configured
+        assert all(check.passed for name, check in checks.items() if name not in warned)
         assert len(checks) > 5
-        [materialization] = result.asset_materializations_for_node("sentiment_evaluation")
+        [materialization] = [
+            told
+            for told in result.asset_materializations_for_node("sentiment_evaluation")
+            if told.asset_key == dg.AssetKey("sentiment_evaluation")
+        ]
         return checks[F1_CHECK], materialization.metadata
 
     return run

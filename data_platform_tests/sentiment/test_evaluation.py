@@ -304,3 +304,38 @@ def test_the_same_posts_give_the_same_digest_in_any_order(warehouse, put_posts):
             digests.append(transaction.digest(SENTIMENT_EVALUATION))
     assert digests[0] == digests[1]
     assert digests[0][0] == 2 * 4
+
+
+def test_posts_are_counted_by_the_range_of_their_score(put_posts, warehouse):
+    def post(compound, label):
+        return {"compound": compound, "label": label, "scored": "neutral"}
+
+    put_posts(
+        *(post(c, "negative") for c in (-1.0, -0.81)),
+        post(0.0, "neutral"),
+        post(0.1, "positive"),
+        post(1.0, "positive"),
+    )
+    with warehouse.transaction() as transaction:
+        refresh_sentiment_evaluation(transaction)
+        rows = transaction.arrow("SELECT * FROM sentiment_calibration ORDER BY bin").to_pylist()
+    assert [(r["bin"], r["post_count"], r["mean_compound"]) for r in rows] == [
+        (0, 2, -0.905),
+        (5, 2, 0.05),
+        (9, 1, 1.0),
+    ]
+    assert [(r["negative_share"], r["positive_share"]) for r in rows] == [(1, 0), (0, 0.5), (0, 1)]
+    assert rows[0]["negative_low_share"] < 1
+
+
+def test_the_surest_mistakes_are_the_examples(put_posts, warehouse):
+    wrong = [{"compound": c / 10, "label": "negative", "scored": "positive"} for c in range(1, 6)]
+    put_posts(*wrong, {"compound": 0.9, "label": "positive", "scored": "positive"})
+    with warehouse.transaction() as transaction:
+        refresh_sentiment_evaluation(transaction)
+        rows = transaction.arrow("SELECT * FROM sentiment_confusions ORDER BY rank").to_pylist()
+    assert [(r["rank"], r["feedback_id"], r["post_count"]) for r in rows] == [
+        (1, "shop:4", 5),
+        (2, "shop:3", 5),
+        (3, "shop:2", 5),
+    ]
