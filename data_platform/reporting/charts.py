@@ -43,27 +43,36 @@ def chart_script(folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def volume_chart(days: Rows, incidents: Rows) -> Spec:
+def volume_chart(
+    days: Rows, incidents: Rows, *, feeds: Sequence[str] = (), by_week: bool = False, pick: str = ""
+) -> Spec:
     """Return posts a day, stacked by feed, with the first days of incidents marked.
 
     Args:
         days: date, feed, posts.
         incidents: first_date, what.
+        feeds: in the order of their colors, where not all of them are in `days`.
+        by_week: a date is the Monday of a week.
+        pick: name of a selection of date and feed; without one nothing can be selected.
     """
+    x = alt.X("utcyearweek(date):T", title=None, axis=_DAY_AXIS) if by_week else _day("date")
     bars = (
         alt.Chart(_data(days))
         .mark_bar()
         .encode(
-            x=_day("date"),
+            x=x,
             y=alt.Y("sum(posts):Q", title="Posts"),
-            color=_feeds(days),
+            color=_feeds(days, feeds),
+            detail="date:T",
             tooltip=[
-                alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                _when("date", "Week from" if by_week else "Day"),
                 alt.Tooltip("feed:N", title="Feed"),
                 alt.Tooltip("posts:Q", title="Posts", format=","),
             ],
         )
     )
+    if pick:
+        bars = _pickable(bars, pick, ["date", "feed"])
     return _spec(alt.layer(bars, *_marks(incidents)), height=240)
 
 
@@ -97,7 +106,7 @@ def feeling_charts(days: Rows, signals: Rows, incidents: Rows) -> dict[str, Spec
                     axis=alt.Axis(format="%", tickCount=3),
                 ),
                 tooltip=[
-                    alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                    _when("date", "Day"),
                     alt.Tooltip("negative_share:Q", title="Negative", format=".0%"),
                     alt.Tooltip("negative_low_share:Q", title="at least", format=".0%"),
                     alt.Tooltip("negative_high_share:Q", title="at most", format=".0%"),
@@ -111,12 +120,62 @@ def feeling_charts(days: Rows, signals: Rows, incidents: Rows) -> dict[str, Spec
     return charts
 
 
-def shares_chart(rows: Rows, title: str) -> Spec:
+def course_chart(
+    days: Rows, incidents: Rows, measure: str, title: str, *, by_week: bool = False, pick: str = ""
+) -> Spec:
+    """Return a measure by day or week over its 95 % interval, with the first days of incidents marked.
+
+    Args:
+        days: date, the measure, posts; measure 'negative_share' has negative_low_share and
+            negative_high_share.
+        incidents: first_date, what.
+        measure: 'negative_share', 0 to 1, or 'net', -1 to 1.
+        by_week: a date is the Monday of a week.
+        pick: name of a selection of date; without one nothing can be selected.
+    """
+    is_share = measure == "negative_share"
+    color, form = (NEGATIVE, ".0%") if is_share else (POSITIVE, "+.2f")
+    y = alt.Y(
+        f"{measure}:Q",
+        title=title,
+        scale=alt.Scale(zero=True),
+        axis=alt.Axis(format="%" if is_share else "+.1f", tickCount=5),
+    )
+    base = alt.Chart(_data([row for row in days if row[measure] is not None]))
+    bounds = [
+        alt.Tooltip("negative_low_share:Q", title="at least", format=form),
+        alt.Tooltip("negative_high_share:Q", title="at most", format=form),
+    ]
+    points = base.mark_point(filled=True, color=color, size=45, opacity=1).encode(
+        x=_day("date"),
+        y=y,
+        tooltip=[
+            _when("date", "Week from" if by_week else "Day"),
+            alt.Tooltip(f"{measure}:Q", title=title, format=form),
+            *(bounds if is_share else []),
+            alt.Tooltip("posts:Q", title="Posts", format=","),
+        ],
+    )
+    if pick:
+        points = _pickable(points, pick, ["date"])
+    under = (
+        base.mark_area(opacity=0.2, color=color).encode(
+            x=_day("date"), y=alt.Y("negative_low_share:Q"), y2="negative_high_share:Q"
+        )
+        if is_share
+        else alt.Chart(_data([{"zero": 0}])).mark_rule(color=NEUTRAL).encode(y="zero:Q")
+    )
+    line = base.mark_line(color=color).encode(x=_day("date"), y=y)
+    return _spec(alt.layer(under, line, points, *_marks(incidents)), height=180)
+
+
+def shares_chart(rows: Rows, title: str, *, pick: str = "") -> Spec:
     """Return the shares of negative, neutral and positive posts of each member, as bars.
 
     Args:
         rows: name, scored, negative, neutral, positive; in the order to be shown.
         title: what a member is.
+        pick: name of a selection of name and feeling; without one nothing can be selected.
     """
     long = [
         {
@@ -153,6 +212,8 @@ def shares_chart(rows: Rows, title: str) -> Spec:
             ],
         )
     )
+    if pick:
+        chart = _pickable(chart, pick, ["name", "feeling"])
     shown = len({row["name"] for row in long})
     return _spec(chart, height=max(26 * shown, 40))
 
@@ -217,10 +278,10 @@ def coverage_chart(rows: Rows) -> Spec:
                 "status:N",
                 title=None,
                 scale=alt.Scale(domain=list(COVERAGE_COLORS), range=list(COVERAGE_COLORS.values())),
-                legend=alt.Legend(orient="top", columns=3),
+                legend=alt.Legend(orient="top", columns=_COLUMNS),
             ),
             tooltip=[
-                alt.Tooltip("date:T", title="Day", format="%a %d %b %Y"),
+                _when("date", "Day"),
                 alt.Tooltip("feed:N", title="Feed"),
                 alt.Tooltip("status:N", title="Status"),
                 alt.Tooltip("covered_share:Q", title="Collected", format=".0%"),
@@ -237,7 +298,7 @@ def _marks(incidents: Rows) -> list[alt.Chart]:
     base = alt.Chart(_data(incidents)).encode(
         x=_day("first_date"),
         tooltip=[
-            alt.Tooltip("first_date:T", title="Since", format="%a %d %b %Y"),
+            _when("first_date", "Since"),
             alt.Tooltip("what:N", title="Incident"),
         ],
     )
@@ -246,17 +307,36 @@ def _marks(incidents: Rows) -> list[alt.Chart]:
     return [rule, sign.encode(y=alt.value(0))]
 
 
-def _feeds(rows: Rows) -> alt.Color:
-    feeds = sorted({row["feed"] for row in rows})
+def _pickable(chart: alt.Chart, name: str, fields: list[str]) -> alt.Chart:
+    """Return a chart of which one mark can be selected; then the others fade."""
+    selection = alt.selection_point(name=name, fields=fields, toggle=False)
+    return chart.add_params(selection).encode(
+        opacity=alt.condition(selection, alt.value(1), alt.value(0.35))
+    )
+
+
+def _feeds(rows: Rows, order: Sequence[str] = ()) -> alt.Color:
+    shown = sorted({row["feed"] for row in rows})
+    feeds = list(order) or shown
     colors = [FEED_COLORS[number % len(FEED_COLORS)] for number in range(len(feeds))]
-    legend = alt.Legend(orient="top", labelLimit=LABEL_LIMIT, columns=3)
+    legend = alt.Legend(orient="top", labelLimit=LABEL_LIMIT, columns=_COLUMNS, values=shown)
     return alt.Color(
         "feed:N", title=None, legend=legend, scale=alt.Scale(domain=feeds, range=colors)
     )
 
 
+# So many entries of a legend stand in a line: on a phone one.
+_COLUMNS: Any = alt.ExprRef("max(1, floor(width / 180))")
+_DAY_AXIS = alt.Axis(format="%d %b")
+
+
 def _day(name: str) -> alt.X:
-    return alt.X(f"utcyearmonthdate({name}):T", title=None, axis=alt.Axis(format="%d %b"))
+    return alt.X(f"utcyearmonthdate({name}):T", title=None, axis=_DAY_AXIS)
+
+
+def _when(name: str, title: str) -> alt.Tooltip:
+    """Return a day as the tooltip says it: in UTC, wherever the reader is."""
+    return alt.Tooltip(f"utcyearmonthdate({name}):T", title=title, format="%a %d %b %Y")
 
 
 def _data(rows: Rows) -> alt.InlineData:
