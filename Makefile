@@ -1,16 +1,18 @@
 # make run    install, refresh everything, publish, print a summary
 # make ui     the Dagster UI over the same history, on 127.0.0.1:3000 (or PORT=…)
+# make dashboard  explore the published results, on 127.0.0.1:8501 (or DASHBOARD_PORT=…)
 # make test   the test suite
 # make soak   the same with more cases of machine failures
 # make check  format, lint, types, architecture
 # make bench  what the README says about speed, measured here (half an hour)
 PYTHON ?= python3
 PORT ?= 3000
+DASHBOARD_PORT ?= 8501
 VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
 
-.PHONY: install run ui test soak check bench schema lock clean
+.PHONY: install run ui dashboard test soak check bench schema lock clean
 
 install: $(VENV)/.installed
 
@@ -30,6 +32,9 @@ run: install
 
 ui: install
 	@DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+dashboard: install
+	@$(BIN)/data-platform dashboard --port $(DASHBOARD_PORT)
 
 # In memory where there is such a folder: half of the time goes into flushing small files.
 test: install
