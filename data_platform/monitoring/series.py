@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,12 @@ def refresh_signals(
     histories = _read(transaction, today, file_feeds)
     level = false_alarms_per_month / DAYS_PER_MONTH / len(MEASURES)
     weekdays = np.array([day.weekday() for day in histories.days], np.int64)
+    limit = NormalDist().inv_cdf(1 - level / max(len(histories.names), 1) / 2)
     judged = {
-        "post_count": count_signals(histories.posts, histories.is_known, weekdays),
-        "negative_share": share_signals(histories.negative, histories.scored, histories.is_known),
+        "post_count": count_signals(histories.posts, histories.is_known, weekdays, limit),
+        "negative_share": share_signals(
+            histories.negative, histories.scored, histories.is_known, limit
+        ),
     }
     found = {measure: unusual(signals.score, level) for measure, signals in judged.items()}
     rows = [

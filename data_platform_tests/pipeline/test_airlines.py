@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from datetime import date
 from statistics import mean
 
 import pytest
@@ -23,6 +24,7 @@ AIRLINES = {
                 "body": "text",
                 "author_handle": "name",
                 "label": "airline_sentiment",
+                "topic": "airline",
             },
         }
     ],
@@ -62,6 +64,23 @@ def test_every_tweet_is_stored_once_and_scored_as_nltk_scores_it(airlines):
     before = airlines.digest()
     assert "nothing changed" in airlines.cli("backfill", *RANGE)
     assert airlines.digest() == before
+
+
+def test_the_flood_of_the_23rd_is_found_and_nothing_else_is(airlines):
+    """A real event, of which nothing is told: on the 22nd and 23rd many flights were cancelled.
+
+    The 17th and the 24th, the first and the last day of the file (in UTC), may be cut, and the first
+    is. So the 23rd is the first day with five complete days before it, the 22nd among them.
+    """
+    airlines.cli("backfill", *RANGE)
+    found = airlines.rows("SELECT topic, measure, direction, first_date, last_date FROM incidents")
+    day = date(2015, 2, 23)
+    assert sorted(found) == [
+        ("American", "post_count", "up", day, day),
+        ("all", "post_count", "up", day, day),
+    ]
+    judged = "SELECT DISTINCT date FROM daily_signals WHERE score IS NOT NULL"
+    assert airlines.rows(judged) == [(day,)]
 
 
 def test_macro_f1_is_that_of_a_plain_loop_over_the_file(airlines):
