@@ -4,7 +4,7 @@
 # make test   the test suite
 # make soak   the same with more cases of machine failures
 # make check  format, lint, types, architecture
-# make bench  what the README says about speed, measured here (half an hour)
+# make bench  what the README says about speed and false alarms, measured here (half an hour)
 PYTHON ?= python3
 PORT ?= 3000
 DASHBOARD_PORT ?= 8501
@@ -50,7 +50,7 @@ check: install
 	@$(BIN)/lint-imports
 
 bench: install
-	@for what in scoring end_to_end growth first_start; do $(BIN)/python -m benchmarks.$$what || exit 1; done
+	@for what in scoring end_to_end growth first_start anomalies; do $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 schema: install
 	@$(BIN)/data-platform schema > data_platform/feedback.schema.json
