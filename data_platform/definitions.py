@@ -14,6 +14,7 @@ from data_platform.automation.sensors import refreshing_sensors
 from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import Watch, alert_sensor
 from data_platform.cleaning.assets import cleaning_assets
+from data_platform.cleaning.privacy import Redaction
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.ingestion.assets import ingestion_assets
 from data_platform.ingestion.feeds import Feeds
@@ -83,7 +84,8 @@ def build_definitions(
 def cleaning_of(settings: Settings) -> Cleaning:
     """Return how `settings` wants text cleaned."""
     options = settings.config.cleaning
-    return Cleaning(settings.feeds, options.copy_min_characters, options.threads)
+    redaction = Redaction(frozenset(options.redact), options.phone_regions, options.national_ids)
+    return Cleaning(settings.feeds, options.copy_min_characters, redaction, options.threads)
 
 
 def scoring_of(settings: Settings) -> Scoring:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +13,9 @@ from data_platform.errors import ConfigurationError
 from data_platform.feed_settings import AnyFeed, Strict
 
 CONFIG_FILE_NAME = "feedback.yaml"
+
+Personal = Literal["email", "phone", "card", "iban", "ip", "national_id"]
+Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 
 
 class CleaningOptions(Strict):
@@ -26,6 +29,27 @@ class CleaningOptions(Strict):
     threads: int = Field(
         default=2, ge=1, le=64, description="Parts of a column of texts cleaned at the same time."
     )
+    redact: tuple[Personal, ...] = Field(
+        default=("email", "phone", "card", "iban", "ip", "national_id"),
+        description="Personal data that stays in the raw zone; elsewhere stands <email>, <phone> …",
+    )
+    phone_regions: tuple[Country, ...] = Field(
+        default=("US", "GB", "DE", "FR", "ES", "IT", "NL"),
+        description="Countries whose phone numbers are known without + and country code.",
+    )
+    national_ids: tuple[Literal["BR", "DE", "ES", "FR", "GB", "IT", "NL", "US"], ...] = Field(
+        default=("BR", "DE", "ES", "FR", "IT"),
+        description="Countries whose ids of persons are redacted; by default those with checksums.",
+    )
+
+    @field_validator("phone_regions")
+    @classmethod
+    def _check_regions(cls, regions: tuple[str, ...]) -> tuple[str, ...]:
+        from phonenumbers import SUPPORTED_REGIONS
+
+        for region in regions:
+            require_known(region, sorted(SUPPORTED_REGIONS), "cleaning.phone_regions", "region")
+        return regions
 
 
 class SentimentOptions(Strict):

@@ -257,3 +257,23 @@ def test_an_interval_that_is_none_is_refused(every):
 )
 def test_an_interval_is_a_number_and_a_unit(text, seconds):
     assert interval(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(
+    ("cleaning", "expected"),
+    [
+        ("redact: [emial]", "cleaning.redact[0]"),
+        ("redact: email", "cleaning.redact"),
+        ("phone_regions: [UK]", "there is no region 'UK'"),
+        ("phone_regions: [us]", "cleaning.phone_regions[0]"),
+        ("national_ids: [PL]", "cleaning.national_ids[0]"),
+    ],
+)
+def test_what_can_be_redacted_is_checked(tmp_path, cleaning, expected):
+    assert expected in refusal(tmp_path, f"{GOOD}cleaning: {{{cleaning}}}\n")
+
+
+def test_redaction_is_turned_off_by_an_empty_list(tmp_path):
+    path = tmp_path / "feedback.yaml"
+    path.write_text(f"{GOOD}cleaning: {{redact: [], phone_regions: [JP], national_ids: []}}\n")
+    assert read_config(path).cleaning.redact == ()

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from data_platform.cleaning.duplicates import fold_words, link_copies
 from data_platform.cleaning.language import identify_languages
+from data_platform.cleaning.privacy import NOTHING, Redaction, redact, without_placeholders
 from data_platform.cleaning.text import clean_text
 from data_platform.schemas import CLEANED_FEEDBACK
 
@@ -26,6 +27,7 @@ def clean_posts(
     *,
     default_languages: Mapping[str, str],
     min_campaign_chars: int,
+    redaction: Redaction = NOTHING,
     threads: int = 1,
 ) -> pa.Table:
     """Return one row of cleaned_feedback for each row of `raw`, in the same order.
@@ -36,6 +38,9 @@ def clean_posts(
             ignored. All of a day at once: copies are looked for among the rows of a day.
         default_languages: feed name to ISO 639-1, for texts whose language nothing else tells.
         min_campaign_chars: see `duplicates.link_copies`.
+        redaction: the personal data that body_clean holds a placeholder for. It is looked for when
+            nothing can hide it any more: after references are decoded, tags and invisible
+            characters gone. Everything else, scores too, comes from the text with placeholders.
         threads: how many parts of `raw` are worked on at the same time.
 
     Returns:
@@ -47,7 +52,9 @@ def clean_posts(
     size = max(-(-len(raw) // threads), FEWEST_ROWS_PER_THREAD)
     parts = [raw.slice(start, size) for start in range(0, len(raw), size)] or [raw]
     with ThreadPoolExecutor(threads) as pool:
-        cleaned = list(pool.map(lambda part: _clean_rows(part, default_languages), parts))
+        cleaned = list(
+            pool.map(lambda part: _clean_rows(part, default_languages, redaction), parts)
+        )
     rows = pa.concat_tables(cleaned)
     copies = link_copies(rows, min_campaign_chars)
     columns = [c for c in CLEANED_FEEDBACK.column_names if c != "duplicate_of"]
@@ -55,26 +62,29 @@ def clean_posts(
     return rows.select(columns).add_column(place, "duplicate_of", copies)
 
 
-def _clean_rows(raw: pa.Table, default_languages: Mapping[str, str]) -> pa.Table:
+def _clean_rows(
+    raw: pa.Table, default_languages: Mapping[str, str], redaction: Redaction
+) -> pa.Table:
     """Return everything that a row of `raw` alone decides, with its author and folded words."""
     text = clean_text(_join_title_and_body(raw["title"], raw["body"]))
+    body_clean = redact(text.body_clean, redaction)
     names = list(default_languages)
     feed_defaults = pa.array([default_languages[name] for name in names], pa.string())
     defaults = feed_defaults.take(
         pc.index_in(_one_array(raw["feed"]), value_set=pa.array(names, pa.string()))
     )
-    languages = identify_languages(text.body_clean, raw["language_hint"], defaults)
+    languages = identify_languages(without_placeholders(body_clean), raw["language_hint"], defaults)
     kept = ("feedback_id", "content_hash", "feed", "posted_at", "author_id")
     return pa.table(
         {
             **{name: raw[name] for name in kept},
-            "body_clean": text.body_clean,
+            "body_clean": body_clean,
             "language": languages.language,
             "language_confidence": languages.confidence,
-            "word_count": _count_words(text.body_clean),
+            "word_count": _count_words(body_clean),
             "was_repaired": text.was_repaired,
-            "scored_text_hash": scored_text_hash(text.body_clean, languages.language),
-            "words": fold_words(text.body_clean),
+            "scored_text_hash": scored_text_hash(body_clean, languages.language),
+            "words": fold_words(body_clean),
         }
     )
 

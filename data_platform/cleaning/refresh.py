@@ -8,6 +8,7 @@ from hashlib import sha256
 import pyarrow as pa
 
 from data_platform.cleaning.posts import clean_posts
+from data_platform.cleaning.privacy import Redaction
 from data_platform.feed_settings import AnyFeed
 from data_platform.schemas import CLEANED_FEEDBACK, RAW_FEEDBACK
 from data_platform.storage.days import DaySpan
@@ -15,7 +16,7 @@ from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, da
 
 INPUTS = (RAW_FEEDBACK.name,)
 # Raised when the same raw rows give other cleaned rows, so that every day counts as stale.
-CLEANING_VERSION = "1"
+CLEANING_VERSION = "2"
 COLUMNS_READ = (
     "feedback_id",
     "feed",
@@ -35,11 +36,13 @@ class Cleaning:
     Args:
         feeds: the configured feeds, for the languages they declare.
         copy_min_characters: from this length on, equal texts by different authors are copies.
+        redaction: which personal data does not leave raw_feedback.
         threads: how many parts of a column are cleaned at the same time.
     """
 
     feeds: Sequence[AnyFeed]
     copy_min_characters: int
+    redaction: Redaction
     threads: int = 1
 
     @property
@@ -48,7 +51,11 @@ class Cleaning:
 
     def made_from(self) -> dict[str, str]:
         """Parameters that cleaned rows depend on, for staleness."""
-        options = f"{CLEANING_VERSION}|{self.copy_min_characters}|{sorted(self.default_languages.items())}"
+        options = (
+            f"{CLEANING_VERSION}|{self.copy_min_characters}|{sorted(self.default_languages.items())}"
+            f"|{sorted(self.redaction.kinds)}|{self.redaction.phone_regions}"
+            f"|{self.redaction.national_ids}"
+        )
         return {"cleaning": sha256(options.encode()).hexdigest()[:16]}
 
     def refresh_days(self, warehouse: Warehouse, days: DaySpan) -> list[DayWrite]:
@@ -61,6 +68,7 @@ class Cleaning:
                 raw,
                 default_languages=self.default_languages,
                 min_campaign_chars=self.copy_min_characters,
+                redaction=self.redaction,
                 threads=self.threads,
             ),
             write=lambda transaction, cleaned, digests: self._write(

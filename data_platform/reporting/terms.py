@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from data_platform.cleaning.privacy import PLACEHOLDER
 from data_platform.schemas import RISING_TERMS
 from data_platform.storage.days import day_bounds
 from data_platform.storage.warehouse import RuleResult, Transaction
@@ -69,7 +70,8 @@ def _add_terms(transaction: Transaction, period: Period) -> None:
         INSERT INTO terms
         WITH sampled AS (
             SELECT feedback_id, feed, language, posted_at >= $begin AS is_now,
-                regexp_extract_all(lower(body_clean), '[\\p{{L}}\\p{{N}}][\\p{{L}}\\p{{M}}\\p{{N}}''’]*')
+                regexp_extract_all(lower(regexp_replace(body_clean, '{PLACEHOLDER}', ' ', 'g')),
+                    '[\\p{{L}}\\p{{N}}][\\p{{L}}\\p{{M}}\\p{{N}}''’]*')
                     AS words
             FROM cleaned_feedback
             WHERE posted_at >= $since AND posted_at < $until AND duplicate_of IS NULL

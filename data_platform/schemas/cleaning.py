@@ -26,7 +26,8 @@ CLEANED_FEEDBACK = Table(
         Column(
             "body_clean",
             "VARCHAR",
-            "Title and body without markup, links and mentions; emoji, case and punctuation stay.",
+            "Title and body without markup, links and mentions, <email> and the like for personal data;"
+            " emoji, case and punctuation stay.",
             required=True,
             derived_from=("raw_feedback.body", "raw_feedback.title"),
         ),
