@@ -50,7 +50,7 @@ check: install
 	@$(BIN)/lint-imports
 
 bench: install
-	@for what in scoring end_to_end growth first_start anomalies; do $(BIN)/python -m benchmarks.$$what || exit 1; done
+	@for what in scoring redaction end_to_end growth first_start anomalies; do $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 schema: install
 	@$(BIN)/data-platform schema > data_platform/feedback.schema.json
