@@ -11,8 +11,8 @@ import duckdb
 
 from data_platform.errors import DataPlatformError
 from data_platform.schemas import (
-    CURRENT_SENTIMENT_VIEW,
     DAY_VERSIONS,
+    PUBLISHED_VIEWS,
     SCHEMA_VERSION,
     TABLES,
     Table,
@@ -112,9 +112,11 @@ def _is_usable(path: Path) -> bool:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+            views = connection.execute("SELECT view_name FROM duckdb_views()").fetchall()
     except duckdb.Error:
         return False
-    return row is not None and row[0] == SCHEMA_VERSION
+    has_views = PUBLISHED_VIEWS.keys() <= {name for (name,) in views}
+    return row is not None and row[0] == SCHEMA_VERSION and has_views
 
 
 def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
@@ -168,14 +170,21 @@ def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
         columns = table.published_columns
         ddl = replace(table, columns=columns).ddl.replace(table.name, f"snapshot.{table.name}", 1)
         connection.execute(ddl)
-        comments = [(f"TABLE snapshot.{table.name}", table.description)]
-        comments += [(f"COLUMN snapshot.{table.name}.{c.name}", c.description) for c in columns]
-        for subject, text in comments:
-            quoted = text.replace("'", "''")
-            connection.execute(f"COMMENT ON {subject} IS '{quoted}'")
-    connection.execute(
-        CURRENT_SENTIMENT_VIEW.replace("VIEW current_sentiment", "VIEW snapshot.current_sentiment")
-    )
+        _describe(connection, "TABLE", table)
+    for view, ddl in PUBLISHED_VIEWS.values():
+        connection.execute(ddl.replace(f"VIEW {view.name}", f"VIEW snapshot.{view.name}"))
+        _describe(connection, "VIEW", view)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, kind: str, table: Table) -> None:
+    """Let the copy say what its tables and columns mean."""
+    comments = [(f"{kind} snapshot.{table.name}", table.description)]
+    comments += [
+        (f"COLUMN snapshot.{table.name}.{c.name}", c.description) for c in table.published_columns
+    ]
+    for subject, text in comments:
+        quoted = text.replace("'", "''")
+        connection.execute(f"COMMENT ON {subject} IS '{quoted}'")
 
 
 def _copy(transaction: Transaction, table: Table, scope: str) -> None:

@@ -38,6 +38,7 @@ from data_platform.schemas.sentiment import (
 )
 from data_platform.schemas.signals import DAILY_SIGNALS, INCIDENTS
 from data_platform.schemas.table import ARROW_TYPES, Column, RowRule, Table
+from data_platform.schemas.views import PUBLISHED_VIEWS
 from data_platform.schemas.warehouse import DIM_AUTHOR, DIM_DATE, DIM_FEED, FCT_FEEDBACK
 
 SCHEMA_VERSION = 5
@@ -78,6 +79,17 @@ BOOKKEEPING_TABLES: tuple[Table, ...] = (
     HUMAN_LABELS,
 )
 TABLES: Mapping[str, Table] = {t.name: t for t in (*STAGE_TABLES, *BOOKKEEPING_TABLES)}
+# What readers of the snapshot find, views included, in the order of their names.
+READABLE: Mapping[str, Table] = {
+    t.name: t
+    for t in sorted(
+        (
+            *(t for t in TABLES.values() if t.is_published),
+            *(view for view, _ in PUBLISHED_VIEWS.values()),
+        ),
+        key=lambda t: t.name,
+    )
+}
 
 
 __all__ = [
@@ -107,8 +119,10 @@ __all__ = [
     "MODEL_COMPARISON",
     "NOTIFICATIONS",
     "PIPELINE_METRICS",
+    "PUBLISHED_VIEWS",
     "QUARANTINED_FEEDBACK",
     "RAW_FEEDBACK",
+    "READABLE",
     "RISING_TERMS",
     "SCHEMA_VERSION",
     "SCORED_TEXT_HASH",

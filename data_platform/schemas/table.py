@@ -90,6 +90,16 @@ class Table:
     def published_columns(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if not column.is_personal)
 
+    @property
+    def reading_day_column(self) -> str | None:
+        """Column by which readers can choose rows of some days; None: there is none."""
+        return self.day_column or ("date" if "date" in self.by_name else None)
+
+    @property
+    def reading_feed_column(self) -> str | None:
+        """Column by which readers can choose rows of some feeds; None: there is none."""
+        return next((name for name in ("feed", "feed_id") if name in self.by_name), None)
+
     def day_expression(self, alias: str = "") -> str:
         """SQL for the DATE that a row belongs to (the session's time zone must be UTC)."""
         if self.day_column is None:

@@ -48,7 +48,7 @@ class ProcessLock:
         except (OSError, UnicodeDecodeError):
             return NOBODY_KNOWN
         found = re.match(r"process (\d+)", told)
-        return told if found and _is_there(int(found[1])) else NOBODY_KNOWN
+        return told if found and is_there(int(found[1])) else NOBODY_KNOWN
 
     @contextmanager
     def held(self, timeout_seconds: float) -> Iterator[None]:
@@ -94,7 +94,8 @@ def _command() -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:MAX_COMMAND_CHARACTERS]
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """True if a process of that number runs here."""
     try:
         os.kill(pid, 0)  # sends nothing
     except PermissionError:
