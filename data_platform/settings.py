@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from data_platform.alert_settings import AlertOptions, require_known
 from data_platform.config_file import nearest, read_model
 from data_platform.errors import ConfigurationError
+from data_platform.export_settings import ExportOptions
 from data_platform.feed_settings import AnyFeed, Strict
 
 CONFIG_FILE_NAME = "feedback.yaml"
@@ -112,6 +113,9 @@ class FeedbackConfig(Strict):
     alerts: AlertOptions = Field(
         default=AlertOptions(), description="From where on a person should look, and who is told."
     )
+    exports: tuple[ExportOptions, ...] = Field(
+        default=(), description="Files for other programs that follow each new snapshot."
+    )
 
     @field_validator("start_date")
     @classmethod
@@ -134,6 +138,15 @@ class FeedbackConfig(Strict):
             message = f"two feeds are named {', '.join(twice)}; names must differ"
             raise ValueError(message)
         return feeds
+
+    @field_validator("exports")
+    @classmethod
+    def _check_files(cls, exports: tuple[ExportOptions, ...]) -> tuple[ExportOptions, ...]:
+        places = [Path(e.path or "", e.file_name) for e in exports]
+        if twice := sorted({str(place) for place in places if places.count(place) > 1}):
+            message = f"two exports write {', '.join(twice)}; give one another path"
+            raise ValueError(message)
+        return exports
 
     @model_validator(mode="after")
     def _check_feeds_of_rules(self) -> Self:
@@ -193,6 +206,10 @@ class Settings(Strict):
     @property
     def report_path(self) -> Path:
         return self.home / "report" / "index.html"
+
+    def export_path(self, export: ExportOptions) -> Path:
+        """Return the file that `export` writes."""
+        return self._place(export.path, "exports") / export.file_name
 
     @property
     def dagster_home(self) -> Path:

@@ -52,6 +52,15 @@ def test_data_walks_one_way(definitions):
     assert "raw_feedback" not in parents["feedback_snapshot"]
 
 
+def test_exports_are_an_asset_only_where_some_are_configured(definitions, configured):
+    key = dg.AssetKey("feedback_export")
+    assert key not in definitions.resolve_asset_graph().materializable_asset_keys
+    graph = build_definitions(
+        configured({**CONFIG, "exports": [{"table": "feedback"}]})
+    ).resolve_asset_graph()
+    assert graph.get(key).parent_keys == {dg.AssetKey("feedback_snapshot")}
+
+
 def test_every_asset_says_what_it_is_and_whose(definitions):
     for key in definitions.resolve_asset_graph().materializable_asset_keys:
         spec = definitions.resolve_assets_def(key).specs_by_key[key]

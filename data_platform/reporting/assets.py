@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import dagster as dg
 
@@ -11,6 +13,7 @@ from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.checks import read_failing_checks
 from data_platform.partitions import backfill_policy
 from data_platform.reporting.campaigns import fold_texts, read_texts, refresh_campaigns
+from data_platform.reporting.export import Selection, export_table
 from data_platform.reporting.marts import (
     INPUTS,
     TOPIC_INPUTS,
@@ -35,6 +38,7 @@ from data_platform.schemas import (
     WEEKLY_SENTIMENT,
     Table,
 )
+from data_platform.settings import Settings
 from data_platform.storage.days import DaySpan, utc_today
 from data_platform.storage.resources import (
     PEAK_MEMORY,
@@ -64,7 +68,7 @@ def reporting_assets(
     partitions: dg.PartitionsDefinition[str],
     earlier: Sequence[dg.AssetsDefinition],
 ) -> list[dg.AssetsDefinition]:
-    """Return the marts, feedback_snapshot and feedback_report.
+    """Return the marts, feedback_snapshot, feedback_report, and feedback_export if it has anything to write.
 
     Args:
         earlier: the assets of the earlier stages, whose failing checks the report names.
@@ -160,7 +164,15 @@ def reporting_assets(
         )
 
     topic_sentiment = _topic_sentiment(partitions)
-    return [daily_sentiment, topic_sentiment, weekly_marts, feedback_snapshot, feedback_report]
+    exports = [_feedback_export(settings)] if settings.config.exports else []
+    return [
+        daily_sentiment,
+        topic_sentiment,
+        weekly_marts,
+        feedback_snapshot,
+        feedback_report,
+        *exports,
+    ]
 
 
 def read_findings(
@@ -174,6 +186,43 @@ def read_findings(
         alerts = read_open_alerts(transaction)
     failing = [(c.asset, c.check, c.is_warning) for c in read_failing_checks(instance, checks)]
     return findings(alerts, failing, feeds.gaps())
+
+
+def _feedback_export(settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        deps=["feedback_snapshot"],
+        group_name=GROUP,
+        kinds={"file"},
+        owners=["team:feedback"],
+        tags={"stage": GROUP},
+        code_version="1",
+    )
+    def feedback_export() -> dg.MaterializeResult[None]:
+        """One file per entry of `exports` in feedback.yaml: rows of the snapshot for other programs."""
+        metadata: dict[str, Any] = {}
+        failures = []
+        for export in settings.config.exports:
+            chosen = Selection(latest_days=export.days)
+            try:
+                written = export_table(
+                    settings.snapshot_path,
+                    export.table,
+                    settings.export_path(export),
+                    export.format,
+                    chosen,
+                )
+            except DataPlatformError as error:  # one that fails does not hold up the others
+                failures.append(str(error))
+                continue
+            name = str(Path(export.path or "exports", export.file_name))
+            metadata[f"{name}_path"] = dg.MetadataValue.path(str(written.path))
+            metadata[f"{name}_rows"] = written.row_count
+            metadata[f"{name}_bytes"] = written.size_bytes
+        if failures:
+            raise dg.Failure("; ".join(failures))
+        return dg.MaterializeResult(metadata={**metadata, PEAK_MEMORY: peak_memory_bytes()})
+
+    return feedback_export
 
 
 def _topic_sentiment(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:

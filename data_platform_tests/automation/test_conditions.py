@@ -213,6 +213,22 @@ def test_what_covers_all_days_follows_changes_and_comes_to_rest(ticks):
     assert [ticks.tick() for _ in range(3)] == [{}] * 3
 
 
+def test_exports_follow_each_new_snapshot_and_come_to_rest(live):
+    ticks = Ticks(live(exports=[{"table": "feedback"}]))
+    ticks.platform.write("shop/a.csv", *FIRST)
+    ticks.platform.collect("shop")
+    ticks.refresh("2026-02-01", "2026-02-03")
+    assert ticks.platform.run("publish_job").success
+    ticks.tick()
+    snapshot = [dg.AssetKey("feedback_snapshot")]
+    assert ticks.platform.run("publish_job", keys=snapshot).success
+    assert ticks.tick()["feedback_export"] == {""}
+    assert ticks.platform.run("publish_job").success
+    for _ in range(3):
+        ticks.tick()
+    assert [ticks.tick() for _ in range(2)] == [{}] * 2
+
+
 def test_every_asset_has_a_freshness_policy_and_only_feeds_have_no_condition(live):
     graph = live().definitions.resolve_asset_graph()
     for key in graph.materializable_asset_keys:

@@ -1,15 +1,23 @@
-"""Exports as their users meet them: by the command line."""
+"""Exports as their users meet them: by the command line, and as an asset."""
 
 import csv
 import io
 import stat
 import subprocess
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_platform_tests.pipeline.conftest import COMMAND
+from data_platform.automation.instance import open_instance
+from data_platform_tests.pipeline.conftest import COMMAND, SHOP, Platform
+
+FIRST = [
+    {"id": "1", "at": "2026-03-02T10:00:00Z", "text": "I love the new shop", "user": "ann"},
+    {"id": "2", "at": "2026-03-03T10:00:00Z", "text": "=1+1 is terrible", "user": "bo"},
+]
+SECOND = [{"id": "3", "at": "2026-03-04T10:00:00Z", "text": "Lovely coffee", "user": "cy"}]
 
 
 def test_each_format_is_written_by_its_ending(sample, tmp_path):
@@ -104,3 +112,55 @@ def test_a_mistake_is_told_and_writes_nothing(sample, tmp_path, monkeypatch, arg
 def test_before_the_first_run_the_message_says_what_to_do(shop):
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "feedback", code=2)
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "--list", code=2)
+
+
+@pytest.fixture
+def exporting(tmp_path):
+    """A shop whose posts are exported for two readers."""
+    exports = [
+        {"table": "feedback"},
+        {"table": "feedback", "format": "csv", "path": "for_sheets", "days": 1},
+    ]
+    return Platform(tmp_path, {**SHOP, "exports": exports})
+
+
+def numbers_of(platform):
+    """Return the metadata of the latest materialization of feedback_export."""
+    with open_instance(platform.home / "dagster") as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("feedback_export"))
+    assert event is not None
+    return {name: found.value for name, found in event.asset_materialization.metadata.items()}
+
+
+def test_configured_files_follow_each_run(exporting):
+    whole = exporting.home / "exports" / "feedback.parquet"
+    latest = exporting.folder / "for_sheets" / "feedback.csv"
+    exporting.deliver("a.csv", FIRST, day=1)
+    exporting.run()
+    assert pq.read_table(whole)["body_clean"].to_pylist() == [
+        "I love the new shop",
+        FIRST[1]["text"],
+    ]
+    assert "'=1+1 is terrible" in latest.read_text(encoding="utf-8")
+    assert "I love" not in latest.read_text(encoding="utf-8")
+    exporting.deliver("b.csv", SECOND, day=2)
+    exporting.run()
+    assert pq.read_table(whole).num_rows == 3
+    assert "Lovely coffee" in latest.read_text(encoding="utf-8")
+    assert "terrible" not in latest.read_text(encoding="utf-8")
+    numbers = numbers_of(exporting)
+    assert numbers["exports/feedback.parquet_path"] == str(whole)
+    assert numbers["exports/feedback.parquet_rows"] == 3
+    assert numbers["exports/feedback.parquet_bytes"] == whole.stat().st_size
+    assert numbers["for_sheets/feedback.csv_rows"] == 1
+    assert not any("coffee" in str(value) for value in numbers.values())
+
+
+def test_a_file_that_cannot_be_written_fails_the_run_and_holds_up_no_other(exporting):
+    """Its place is taken by a folder."""
+    (exporting.home / "exports" / "feedback.parquet").mkdir(parents=True)
+    exporting.deliver("a.csv", FIRST, day=1)
+    said = exporting.cli("run", code=1)
+    assert "feedback_export: " in said
+    assert "feedback.parquet is no file that could be replaced" in " ".join(said.split())
+    assert (exporting.folder / "for_sheets" / "feedback.csv").exists()
