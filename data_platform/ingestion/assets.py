@@ -25,11 +25,12 @@ from data_platform.storage.resources import (
     PEAK_MEMORY,
     StageEvent,
     WarehouseResource,
-    fail_step,
+    fail_whole,
     peak_memory_bytes,
     refresh_partitions,
-    rule_results,
     rule_specs,
+    rules_result,
+    rules_spec,
     table_result,
     table_spec,
     versioned_materialization,
@@ -431,7 +432,7 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
             )
         ],
         check_specs=[
-            *rule_specs(QUARANTINED_FEEDBACK),
+            rules_spec(QUARANTINED_FEEDBACK),
             dg.AssetCheckSpec(
                 QUARANTINED_SHARE_CHECK,
                 asset=QUARANTINED_FEEDBACK.name,
@@ -460,9 +461,9 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
                 )
             ledgers = feeds.ledgers()
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(QUARANTINED_FEEDBACK, rules)
+        yield rules_result(QUARANTINED_FEEDBACK, rules)
         shares = {
             ledger.feed: by_feed.get(ledger.feed, 0) / ledger.read_count
             for ledger in ledgers

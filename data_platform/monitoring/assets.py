@@ -39,9 +39,9 @@ from data_platform.storage.days import utc_today
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
-    fail_step,
-    rule_results,
-    rule_specs,
+    fail_whole,
+    rules_result,
+    rules_spec,
     table_result,
     table_spec,
 )
@@ -96,7 +96,7 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             )
         ],
         check_specs=[
-            *rule_specs(SOURCE_HEALTH),
+            rules_spec(SOURCE_HEALTH),
             dg.AssetCheckSpec(
                 COLLECTED_WELL,
                 asset=SOURCE_HEALTH.name,
@@ -115,9 +115,9 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
             health = measure_sources(warehouse.warehouse, feeds, lateness)
             gaps = feeds.gaps()
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(SOURCE_HEALTH, health.rules)
+        yield rules_result(SOURCE_HEALTH, health.rules)
         failed = {ledger.feed: ledger.error for ledger in health.ledgers if ledger.error}
         yield dg.AssetCheckResult(
             passed=not failed,
@@ -163,7 +163,7 @@ def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
                 partitions=None,
             )
         ],
-        check_specs=rule_specs(FEED_COVERAGE),
+        check_specs=[rules_spec(FEED_COVERAGE)],
     )
     def feed_coverage(warehouse: WarehouseResource) -> Iterator[StageEvent]:
         coverage = measure_coverage(feeds, datetime.now(UTC))
@@ -172,9 +172,9 @@ def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
                 _, rules = refresh_coverage(transaction, coverage)
                 _, digest = transaction.digest(FEED_COVERAGE)
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(FEED_COVERAGE, rules)
+        yield rules_result(FEED_COVERAGE, rules)
         states = Counter(coverage["status"].to_pylist())
         svg = base64.b64encode(coverage_chart(coverage).encode()).decode()
         yield table_result(
@@ -212,7 +212,7 @@ def _feed_drift(feeds: Feeds) -> dg.AssetsDefinition:
             )
         ],
         check_specs=[
-            *rule_specs(FEED_DRIFT),
+            rules_spec(FEED_DRIFT),
             *(
                 dg.AssetCheckSpec(
                     name,
@@ -234,9 +234,9 @@ def _feed_drift(feeds: Feeds) -> dg.AssetsDefinition:
                 rows, rules = refresh_drift(transaction, utc_today(), limits)
                 row_count, digest = transaction.digest(FEED_DRIFT)
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(FEED_DRIFT, rules)
+        yield rules_result(FEED_DRIFT, rules)
         found = rows.to_pylist()
         for measure, (name, _) in DRIFT_CHECKS.items():
             yield _drift_check(name, [row for row in found if row["measure"] == measure])
@@ -292,8 +292,8 @@ def _signals(feeds: Feeds) -> dg.AssetsDefinition:
             for table in (DAILY_SIGNALS, INCIDENTS)
         ],
         check_specs=[
-            *rule_specs(DAILY_SIGNALS),
-            *rule_specs(INCIDENTS),
+            rules_spec(DAILY_SIGNALS),
+            rules_spec(INCIDENTS),
             dg.AssetCheckSpec(
                 NO_INCIDENT_IS_OPEN,
                 asset=INCIDENTS.name,
@@ -320,10 +320,10 @@ def _signals(feeds: Feeds) -> dg.AssetsDefinition:
                     f"SELECT count(*) FROM {INCIDENTS.name} WHERE NOT is_over"
                 )
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(DAILY_SIGNALS, signal_rules)
-        yield from rule_results(INCIDENTS, incident_rules)
+        yield rules_result(DAILY_SIGNALS, signal_rules)
+        yield rules_result(INCIDENTS, incident_rules)
         yield dg.AssetCheckResult(
             passed=open_count == 0,
             severity=dg.AssetCheckSeverity.WARN,
@@ -349,7 +349,7 @@ def _pipeline_metrics(feeds: Feeds) -> dg.AssetsDefinition:
                 partitions=None,
             )
         ],
-        check_specs=rule_specs(PIPELINE_METRICS),
+        check_specs=[rules_spec(PIPELINE_METRICS)],
     )
     def pipeline_metrics(
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
@@ -365,9 +365,9 @@ def _pipeline_metrics(feeds: Feeds) -> dg.AssetsDefinition:
                 added, rules = refresh_metrics(transaction, measured, now)
                 row_count = transaction.count(f"SELECT count(*) FROM {PIPELINE_METRICS.name}")
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
-        yield from rule_results(PIPELINE_METRICS, rules)
+        yield rules_result(PIPELINE_METRICS, rules)
         # One version for ever: a log grows with every run, and must not start one by that.
         yield table_result(PIPELINE_METRICS, row_count, "log", _plots(added))
 

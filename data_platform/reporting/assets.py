@@ -44,12 +44,13 @@ from data_platform.storage.resources import (
     PEAK_MEMORY,
     StageEvent,
     WarehouseResource,
-    fail_step,
+    fail_whole,
     judged_days,
     peak_memory_bytes,
     refresh_partitions,
-    rule_results,
     rule_specs,
+    rules_result,
+    rules_spec,
     table_result,
     table_spec,
 )
@@ -264,7 +265,7 @@ def _weekly_marts() -> dg.AssetsDefinition:
         specs=[
             table_spec(t, group=GROUP, deps=names, partitions=None) for t, names in deps.items()
         ],
-        check_specs=[spec for table in deps for spec in rule_specs(table)],
+        check_specs=[rules_spec(table) for table in deps],
     )
     def weekly_marts(warehouse: WarehouseResource) -> Iterator[StageEvent]:
         try:
@@ -281,10 +282,10 @@ def _weekly_marts() -> dg.AssetsDefinition:
                 }
                 digests = {table: transaction.digest(table) for table in rules}
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
         for table, found in rules.items():
-            yield from rule_results(table, found)
+            yield rules_result(table, found)
             row_count, digest = digests[table]
             yield table_result(table, row_count, digest)
 

@@ -30,10 +30,11 @@ from data_platform.sentiment.scoring import Scoring
 from data_platform.storage.resources import (
     StageEvent,
     WarehouseResource,
-    fail_step,
+    fail_whole,
     refresh_partitions,
-    rule_results,
     rule_specs,
+    rules_result,
+    rules_spec,
     table_result,
     table_spec,
 )
@@ -95,7 +96,7 @@ def sentiment_assets(
             for table in EVALUATED
         ],
         check_specs=[
-            *(spec for table in EVALUATED for spec in rule_specs(table)),
+            *(rules_spec(table) for table in EVALUATED),
             dg.AssetCheckSpec(
                 F1_CHECK,
                 asset=SENTIMENT_EVALUATION.name,
@@ -121,10 +122,10 @@ def sentiment_assets(
                 active = active_fingerprint(transaction)
                 digests = {table: transaction.digest(table) for table in found}
         except DataPlatformError as error:
-            yield from fail_step(warehouse.warehouse, error)
+            yield from fail_whole(warehouse.warehouse, error)
             return
         for table, refreshed in found.items():
-            yield from rule_results(table, refreshed.rules)
+            yield rules_result(table, refreshed.rules)
         rows = found[SENTIMENT_EVALUATION].rows
         overall = macro_rows(rows)
         yield _f1_check(overall, macro_f1_limit)
