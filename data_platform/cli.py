@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 from data_platform import __version__
 from data_platform.commands.alerts import alerts, watchdog
 from data_platform.commands.dashboard import dashboard
+from data_platform.commands.erase import erase, maintain
 from data_platform.commands.export import export
 from data_platform.commands.metrics import metrics
 from data_platform.commands.models import label, models
@@ -69,6 +70,8 @@ main.add_command(metrics)
 main.add_command(alerts)
 main.add_command(watchdog)
 main.add_command(models)
+main.add_command(erase)
+main.add_command(maintain)
 main.add_command(label)
 main.add_command(dashboard)
 main.add_command(export)

@@ -8,7 +8,9 @@ import dagster as dg
 
 from data_platform.automation.catch_up import stale_days_sensor
 from data_platform.automation.conditions import with_upkeep
+from data_platform.automation.erasing import Eraser
 from data_platform.automation.jobs import COLLECT_JOB, REFRESH_JOB, platform_jobs
+from data_platform.automation.maintenance import maintenance_job, maintenance_schedule
 from data_platform.automation.refresh import progress_logger
 from data_platform.automation.sensors import refreshing_sensors
 from data_platform.automation.staleness import Staleness
@@ -20,7 +22,8 @@ from data_platform.ingestion.assets import ingestion_assets
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.assets import monitoring_assets
 from data_platform.partitions import daily_partitions
-from data_platform.reporting.assets import reporting_assets
+from data_platform.reporting.assets import read_findings, reporting_assets
+from data_platform.reporting.report import write_report
 from data_platform.sentiment.assets import sentiment_assets
 from data_platform.sentiment.scoring import Scoring
 from data_platform.sentiment.vader import VaderModel
@@ -54,9 +57,20 @@ def build_definitions(
         assets = with_upkeep([*earlier, *reporting_assets(feeds, partitions, earlier)])
     jobs = platform_jobs(assets, feeds)
     warehouse = Warehouse(settings.warehouse_path)
+    checks = [key for asset in assets for key in asset.check_keys]
+
+    def make_eraser(instance: dg.DagsterInstance) -> Eraser:
+        def write() -> None:
+            found = read_findings(warehouse, feeds, instance, checks)
+            write_report(settings.snapshot_path, settings.report_path, found)
+
+        return Eraser(feeds, warehouse, settings.snapshot_path, write)
+
+    maintenance = maintenance_job(make_eraser)
     return dg.Definitions(
         assets=assets,
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), maintenance],
+        schedules=[maintenance_schedule(maintenance)],
         sensors=[
             *refreshing_sensors(feeds, jobs[COLLECT_JOB]),
             stale_days_sensor(

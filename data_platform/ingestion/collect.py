@@ -224,7 +224,7 @@ def collect_files(
             known=ledger.known_files(feed.name),
             landed=ledger.landed_deliveries(feed.name),
         )
-        with PostContract(feed, author_key) as contract:
+        with PostContract(feed, author_key, ledger.suppression(author_key)) as contract:
             for file in files:
                 try:
                     reader.land(file, contract, result)

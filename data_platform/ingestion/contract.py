@@ -14,6 +14,7 @@ from data_platform.ingestion.authors import hash_authors
 from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.dates import is_swapped_sql, sql_text, sql_texts, time_sql
 from data_platform.ingestion.identity import SCIENTIFIC, IdentityGuard
+from data_platform.ingestion.suppression import Suppression
 from data_platform.normal_form import MAY_CHANGE
 from data_platform.schemas import (
     ARROW_TYPES,
@@ -86,11 +87,15 @@ class PostContract:
     Args:
         feed: configuration of the feed: date format, time zone, rating scale.
         author_key: key of the author hash.
+        suppression: erased posts and authors; their records are replaced by tombstones.
     """
 
-    def __init__(self, feed: AnyFeed, author_key: bytes) -> None:
+    def __init__(
+        self, feed: AnyFeed, author_key: bytes, suppression: Suppression | None = None
+    ) -> None:
         self.feed = feed
         self.author_key = author_key
+        self.suppression = suppression or Suppression(author_key)
         self._connection = duckdb.connect()
 
     def __enter__(self) -> "PostContract":
@@ -107,23 +112,29 @@ class PostContract:
             identity = IdentityGuard.of(page.records, connection)
         is_good = pc.is_null(typed["reason"])
         posts = typed.filter(is_good).select(POST_SCHEMA.names).cast(POST_SCHEMA)
+        posts = self.suppression.applied(posts)
         wrong = typed.filter(pc.invert(is_good)).select(
-            ["row_number", "position", "reason", "field", "source_id", "posted_at"]
+            [
+                *("row_number", "position", "reason", "field"),
+                *("source_id", "posted_at", "feedback_id", "author_id"),
+            ]
         )
         unread = wrong.filter(pc.is_in(wrong["reason"], pa.array([DATE_UNREADABLE, DATE_SWAPPED])))
         dates = page.records["posted_at"].take(unread["position"]) if len(unread) else []
-        refused = [
-            self._refused(
-                delivery,
-                row["row_number"],
-                row["reason"],
-                field=row["field"],
-                payload=page.payload(row["position"]),
-                source_id=row["source_id"],
-                posted_date=row["posted_at"].date() if row["posted_at"] else None,
+        refused = []
+        for row in wrong.to_pylist():
+            is_erased = self.suppression.holds(row["feedback_id"], row["author_id"])
+            refused.append(
+                self._refused(
+                    delivery,
+                    row["row_number"],
+                    row["reason"],
+                    field=row["field"],
+                    payload=None if is_erased else page.payload(row["position"]),
+                    source_id=None if is_erased else row["source_id"],
+                    posted_date=row["posted_at"].date() if row["posted_at"] else None,
+                )
             )
-            for row in wrong.to_pylist()
-        ]
         refused += [
             self._refused(delivery, record.row_number, record.reason, payload=record.payload)
             for record in page.broken
@@ -134,6 +145,13 @@ class PostContract:
             identity,
             tuple(str(date) for date in dates[:UNREAD_DATES]),
         )
+
+    def is_erased(self, source_id: str, author_handle: str | None) -> bool:
+        """True if a record of this post, or by this author, is to be replaced."""
+        if not self.suppression:
+            return False
+        authors = hash_authors(pa.array([author_handle]), self.feed.platform, self.author_key)
+        return self.suppression.holds(f"{self.feed.platform}:{source_id}", authors[0].as_py())
 
     def waiting(self, posts: pa.Table, delivery: Delivery) -> pa.Table:
         """Return quarantine rows (REFUSED_SCHEMA) for good posts whose day is not open.

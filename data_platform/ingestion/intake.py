@@ -145,7 +145,9 @@ class Intake:
         delivery = Delivery(delivery_id, "webhook", now, undated_at=open_days.nearest(now))
         with (
             held_feed(feeds.landing, name),
-            PostContract(self._feed, feeds.author_key()) as contract,
+            PostContract(
+                self._feed, feeds.author_key(), feeds.ledger.suppression(feeds.author_key())
+            ) as contract,
         ):
             remove_unrecorded(feeds.landing, feeds.ledger, name)
             checked = contract.check(page_of(good, broken), delivery)

@@ -2,17 +2,18 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from data_platform.ingestion.drift import Drift, drift_of
+from data_platform.ingestion.suppression import AUTHOR, POST, Suppression
 from data_platform.storage.landing import Segment
 from data_platform.storage.refusals import explained
 
-LEDGER_VERSION = 4
+LEDGER_VERSION = 5
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS files;  -- only spares hashing: version 1 did not know when a file changed
@@ -46,6 +47,15 @@ CREATE TABLE IF NOT EXISTS publications (
 CREATE TABLE IF NOT EXISTS collections (
     feed TEXT PRIMARY KEY, finished_at TEXT NOT NULL, error TEXT
 );
+CREATE TABLE IF NOT EXISTS suppressed (
+    kind TEXT NOT NULL, id_hash TEXT NOT NULL, erasure_id TEXT NOT NULL,
+    PRIMARY KEY (kind, id_hash)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasures (
+    erasure_id TEXT PRIMARY KEY, subject TEXT NOT NULL, requested_at TEXT NOT NULL,
+    completed_at TEXT, post_count INTEGER NOT NULL, phrases TEXT, files TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS purges (purged_at TEXT NOT NULL, segment_count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS windows (
     window_id INTEGER PRIMARY KEY, feed TEXT NOT NULL, stream TEXT NOT NULL, since TEXT NOT NULL,
     until TEXT NOT NULL, day TEXT, token TEXT, position TEXT, opened_at TEXT NOT NULL,
@@ -355,6 +365,12 @@ class Ledger:
             ).fetchall()
         return {file: drift for file, drift, _ in rows if drift is not None}
 
+    def delivered_files(self, delivery_ids: Collection[str]) -> set[str]:
+        """Return the names of the files and listings of deliveries."""
+        with self._open() as db:
+            rows = db.execute("SELECT delivery_id, file FROM deliveries").fetchall()
+        return {str(file) for delivery_id, file in rows if delivery_id in delivery_ids}
+
     def held_deliveries(self, feed: str) -> list[HeldDelivery]:
         """Return the deliveries of `feed` that have records in quarantine, oldest first."""
         with self._open() as db:
@@ -439,6 +455,19 @@ class Ledger:
                 (feed, feed),
             ).fetchall()
         return [str(row[0]) for row in rows]
+
+    def suppression(self, key: bytes) -> Suppression:
+        """Return which posts and authors were erased.
+
+        Args:
+            key: the author key, with which their hashes were made.
+        """
+        with self._open() as db:
+            rows = db.execute("SELECT kind, id_hash FROM suppressed").fetchall()
+        posts, authors = (
+            frozenset(found for kind, found in rows if kind == wanted) for wanted in (POST, AUTHOR)
+        )
+        return Suppression(key, posts, authors)
 
     def finish(self, feed: str, finished_at: datetime, error: str | None) -> None:
         """Record the end of a collection of `feed`, and its error if it failed."""

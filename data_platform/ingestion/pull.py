@@ -99,7 +99,8 @@ def pull(
             for stream in streams:
                 for window, day in _windows(feed, ledger, connector, stream, open_days, days):
                     ledger.open_window(feed.name, window, day)
-            with PostContract(feed, author_key) as contract:
+            suppression = ledger.suppression(author_key)
+            with PostContract(feed, author_key, suppression) as contract:
                 puller = _Puller(connector, contract, landing, ledger, open_days, result)
                 for open_window in ledger.open_windows(feed.name):
                     is_asked = open_window.day in wanted if wanted else True
@@ -404,6 +405,9 @@ class _Puller:
         for key, (item, told, native_id) in zip(keys, records, strict=True):
             record = {name: value for name, value in told.items() if name != KNOWN_ONLY}
             if told.get(KNOWN_ONLY) and key not in known and key not in {k for k, _ in taken}:
+                continue
+            if self._contract.is_erased(key, _text(record.get("author_handle"))):
+                read.unchanged_count += 1  # not even its id is noted
                 continue
             fingerprint = _fingerprint(record)
             is_gone = record.get("change") == "delete"

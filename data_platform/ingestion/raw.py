@@ -51,12 +51,20 @@ PERSONAL_FIELDS = (
 
 
 def load_days(
-    transaction: Transaction, landing: LandingZone, feeds: Sequence[str], days: DaySpan
+    transaction: Transaction,
+    landing: LandingZone,
+    feeds: Sequence[str],
+    days: DaySpan,
+    *,
+    is_anew: bool = False,
 ) -> list[DayWrite]:
     """Load the segments of `days` that are not loaded yet, in the caller's transaction.
 
     Posts of other days change too when a post's `posted_at` was corrected: the old row goes in
     the same transaction, and those days are returned as well.
+
+    Args:
+        is_anew: load all segments of `days` again, for some of them were rewritten in place.
 
     Returns:
         A write for each of `days`, first, then one for each other day that changed.
@@ -73,7 +81,7 @@ def load_days(
     touched = set(days)
     elsewhere: list[Segment] = []
     # A delivery was read again under another mapping: the day is loaded anew from what is there.
-    replaced = [day for day, paths in loaded.items() if paths - present.keys()]
+    replaced = [day for day, paths in loaded.items() if is_anew or paths - present.keys()]
     if replaced:
         touched |= _forget_days(transaction, replaced, feeds)
         elsewhere = _segments_elsewhere(transaction, landing, replaced)

@@ -51,12 +51,15 @@ class SnapshotError(DataPlatformError):
     """The copy did not match the warehouse and was thrown away; the published file is as it was."""
 
 
-def publish(warehouse: Warehouse, path: Path) -> Published:
+def publish(warehouse: Warehouse, path: Path, *, is_anew: bool = False) -> Published:
     """Bring the snapshot at `path` up to date with the warehouse, and replace it in one step.
 
     Works on a copy of the published file: only the table-days whose digest changed are copied,
     then every table is compared with the warehouse, then the copy is renamed into place. A
     reader that has the old file open keeps a whole, consistent old state.
+
+    Args:
+        is_anew: copy everything into a new file, which holds no byte of what was deleted.
 
     Raises:
         SnapshotError: a table of the copy differs from the warehouse.
@@ -68,17 +71,17 @@ def publish(warehouse: Warehouse, path: Path) -> Published:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock.held(DEFAULT_LOCK_TIMEOUT_SECONDS):
-            changed, counts = _replace(warehouse, path)
+            changed, counts = _replace(warehouse, path, is_anew)
     seconds = time.monotonic() - started
     return Published(path, changed, counts, path.stat().st_size, seconds)
 
 
-def _replace(warehouse: Warehouse, path: Path) -> tuple[int, dict[str, int]]:
+def _replace(warehouse: Warehouse, path: Path, is_anew: bool) -> tuple[int, dict[str, int]]:
     """Make a draft beside `path` and rename it into place; return what `_fill` says of it."""
     draft = path.with_name(f".{path.name}.draft")
     _remove(draft)  # of a run that was killed
     try:
-        if _is_usable(path):
+        if not is_anew and _is_usable(path):
             shutil.copyfile(path, draft)
         with warehouse.transaction():
             pass  # a new warehouse gets its tables first: one transaction writes one file
@@ -86,7 +89,7 @@ def _replace(warehouse: Warehouse, path: Path) -> tuple[int, dict[str, int]]:
             changed, counts = _fill(transaction, draft)
         if _log_of(draft).exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
-        if changed or not path.exists():
+        if changed or is_anew or not path.exists():
             with draft.open("rb") as stream:
                 os.fsync(stream.fileno())
             draft.replace(path)

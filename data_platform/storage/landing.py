@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 QUARANTINE = "quarantine"
 STAGING = ".staging"
 FOLDER_COLUMN = "landing_folder"
+DELIVERY_KEY = b"delivery_id"
 ROWS_PER_GROUP = 20_000
 OPEN_FILES = 64
 DAYS_PER_DELIVERY = 1_000_000  # Arrow's own limit of 1024 is three years of posts in one batch
@@ -91,6 +92,11 @@ class LandingZone:
         """Return the number of records of `segment`, from its footer."""
         return int(pq.read_metadata(self.root / segment.path).num_rows)
 
+    def delivery_of(self, segment: Segment) -> str:
+        """Return the delivery that brought `segment`, from its footer; '' if it does not say."""
+        metadata = pq.read_schema(self.root / segment.path).metadata or {}
+        return bytes(metadata.get(DELIVERY_KEY, b"")).decode()
+
     def mentions(self, segment: Segment, feedback_ids: pa.Array) -> bool:
         """True if `segment` is there and holds a record of one of these posts."""
         path = self.root / segment.path
@@ -146,7 +152,7 @@ class SegmentWriter:
 
     def __init__(self, root: Path, folder: Path, feed: str, delivery_id: str) -> None:
         self._root, self._folder, self._feed = root, folder, feed
-        self._metadata = {b"delivery_id": delivery_id.encode()}
+        self._metadata = {DELIVERY_KEY: delivery_id.encode()}
 
     def write(self, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         """Write `rows` (columns of `schema`, then `landing_folder`: a day or 'quarantine').

@@ -669,6 +669,20 @@ class Warehouse:
             finally:
                 connection.close()
 
+    @contextmanager
+    def exclusive(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file, alone, without a transaction: for what replaces the file as a whole.
+
+        Raises:
+            BusyError: other processes held the file for longer than the time limit.
+        """
+        with self._locked():
+            connection = self._connect()
+            try:
+                yield connection
+            finally:
+                connection.close()
+
     def refresh_days(
         self,
         days: DaySpan,

@@ -1,0 +1,90 @@
+"""What keeps the data home in order: open erasures, text of deleted posts, free space of the warehouse; once a day."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+
+from data_platform.automation.erasing import Eraser, ErasureLeftoverError
+from data_platform.errors import DataPlatformError
+from data_platform.storage.compaction import compact, free_share
+from data_platform.storage.resources import day_materialization
+from data_platform.storage.warehouse import DayWrite, Warehouse
+
+MAINTENANCE_JOB = "maintenance_job"
+MAINTENANCE_SCHEDULE = "maintenance_schedule"
+DAILY = "30 3 * * *"
+# Freed blocks are used again; a file that is rewritten all the time grows by a quarter (measured).
+MOST_FREE_SHARE = 0.4
+LEAST_BYTES = 64 * 1024 * 1024  # a small file is not worth it
+
+
+def maintain(
+    eraser: Eraser, warehouse: Warehouse, refresh: Callable[[list[DayWrite]], None]
+) -> dict[str, int]:
+    """Complete open erasures, purge the text of deleted posts, and compact a file of much free space.
+
+    Args:
+        refresh: told which days of raw_feedback changed, so that what is made of them follows.
+
+    Returns:
+        What was done: erasures completed, segments purged, bytes given back.
+    """
+    done = {"erasures": 0, "purged_segments": 0, "freed_bytes": 0}
+    if eraser.pending:
+        refresh(eraser.remove())
+        done["erasures"] = len(eraser.finish())
+    done["purged_segments"] = eraser.purge()
+    size = warehouse.database.stat().st_size
+    if size >= LEAST_BYTES and free_share(warehouse) > MOST_FREE_SHARE:
+        compacted = compact(warehouse)
+        done["freed_bytes"] = compacted.before_bytes - compacted.after_bytes
+    return done
+
+
+def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.JobDefinition:
+    """Return the job that maintains; days that an erasure changed are refreshed by the sensors.
+
+    Args:
+        make_eraser: given the instance, for what the report says of checks.
+    """
+
+    @dg.op(name="maintain")
+    def maintain_op(context: dg.OpExecutionContext) -> dict[str, int]:
+        """Complete erasures, purge deleted text, give back free space."""
+        eraser = make_eraser(context.instance)
+
+        def log(writes: list[DayWrite]) -> None:
+            for write in writes:
+                context.log_event(day_materialization(write))
+
+        try:
+            done = maintain(eraser, eraser.warehouse, log)
+        except ErasureLeftoverError as error:
+            context.log.warning(f"{error}")  # the next look finds the days refreshed
+            return {}
+        except DataPlatformError as error:
+            raise dg.Failure(str(error)) from error
+        context.log.info(", ".join(f"{name}: {count}" for name, count in done.items()))
+        return done
+
+    @dg.job(
+        name=MAINTENANCE_JOB,
+        description="Complete open erasures, purge the text of deleted posts, give back free space.",
+    )
+    def job() -> None:
+        maintain_op()
+
+    return job
+
+
+def maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Return the schedule that maintains each night (UTC), on by default."""
+    return dg.ScheduleDefinition(
+        name=MAINTENANCE_SCHEDULE,
+        job=job,
+        cron_schedule=DAILY,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Once a day: open erasures, text of deleted posts, free space.",
+    )

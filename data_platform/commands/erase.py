@@ -1,0 +1,147 @@
+"""The command that erases posts, from every table and from the bytes of every file."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from data_platform.commands.refreshing import existing_warehouse, refreshing, rewrite_report
+from data_platform.errors import ConfigurationError, DataPlatformError
+from data_platform.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from data_platform.automation.erasing import Eraser
+    from data_platform.ingestion.erasure import Found
+    from data_platform.ingestion.feeds import Feeds
+
+out = Console(highlight=False, soft_wrap=True)
+
+FILES_SHOWN = 20
+
+
+@click.command()
+@click.option("--post", "posts", multiple=True, help="Id of a post; may be given several times.")
+@click.option("--author", help="Everything by this handle, as the source writes it.")
+@click.option("--feed", help="Only what this feed delivered.")
+@click.option(
+    "--before", type=click.DateTime(["%Y-%m-%d"]), help="Only posts of earlier days (UTC)."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--resume", is_flag=True, help="Complete what an interrupted erasure has left.")
+def erase(
+    posts: tuple[str, ...],
+    author: str | None,
+    feed: str | None,
+    before: datetime | None,
+    dry_run: bool,
+    yes: bool,
+    resume: bool,
+) -> None:
+    """Erase posts for good: text, author, id and scores, from every table, segment, snapshot and report.
+
+    Name at least one of --post, --author, --feed and --before. Only a keyed hash stays, by which the
+    posts are recognised: no file, no collection and no backfill brings them back, and with --author
+    nothing of the same author is taken in any more. Your own files and backups are yours to mend:
+    the command names them.
+    """
+    from data_platform.ingestion.erasure import Selection, find_posts
+    from data_platform.ingestion.feeds import Feeds
+
+    settings = load_settings()
+    feeds = Feeds(settings)
+    existing_warehouse(settings)
+    eraser = eraser_of(settings, feeds)
+    if resume:
+        if not eraser.pending:
+            out.print("No erasure is open.")
+            return
+        complete_erasures(settings, eraser)
+        return
+    if not (posts or author or feed or before):
+        message = "Name what to erase: --post ID, --author HANDLE, --feed NAME or --before DAY."
+        raise ConfigurationError(message)
+    if feed is not None:
+        settings.feed(feed)
+    selection = Selection(posts, author, feed, before.date() if before else None)
+    found = find_posts(feeds, selection)
+    _print(found)
+    if not found.feedback_ids and not found.held_count and not (author or posts):
+        out.print("Nothing is erased.")
+        return
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Erase this for good?", abort=True)
+    suppression = eraser.ledger.suppression(feeds.author_key())
+    eraser.ledger.request(selection, found, suppression, datetime.now(UTC))
+    complete_erasures(settings, eraser)
+
+
+@click.command()
+def maintain() -> None:
+    """Complete open erasures, purge the text of deleted posts, and give back free space.
+
+    While the UI runs, maintenance_schedule does this each night.
+    """
+    from data_platform.automation.maintenance import maintain as keep_in_order
+    from data_platform.ingestion.feeds import Feeds
+
+    settings = load_settings()
+    eraser = eraser_of(settings, Feeds(settings))
+    if eraser.pending:
+        complete_erasures(settings, eraser)
+    done = keep_in_order(eraser, eraser.warehouse, lambda _: None)
+    out.print(
+        f"Purged: {done['purged_segments']} segment(s). Freed: {done['freed_bytes']:,} bytes."
+    )
+
+
+def eraser_of(settings: Settings, feeds: "Feeds") -> "Eraser":
+    """Return what erases, and writes the report again afterwards."""
+    from data_platform.automation.erasing import Eraser
+
+    return Eraser(
+        feeds,
+        existing_warehouse(settings),
+        settings.snapshot_path,
+        lambda: rewrite_report(settings, settings.report_path),
+    )
+
+
+def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
+    """Do what the open erasures ask for, refresh what they changed, and say what is done.
+
+    Raises:
+        DataPlatformError: something failed; the erasures stay open, and the next try goes on.
+    """
+    with refreshing(settings) as (refresher, outcome, staleness, warehouse):
+        days = [write.day for write in eraser.remove()]
+        refresher.complete_history(warehouse)
+        refresher.refresh(sorted({*days, *staleness.outdated_days(warehouse)}), outcome)
+        refresher.refresh_moved(staleness, warehouse, [], outcome)
+        refresher.publish(outcome)
+        if outcome.failures:
+            message = (
+                f"The erasure stays open: {outcome.failures[0]}. Mend that, then:"
+                " data-platform erase --resume"
+            )
+            raise DataPlatformError(message)
+        done = eraser.finish()
+    for erasure in done:
+        out.print(f"Erased: {erasure.subject}: {erasure.post_count} post(s).")
+
+
+def _print(found: "Found") -> None:
+    out.print(
+        f"{len(found.feedback_ids)} post(s) of {len(found.days)} day(s) in {found.segment_count}"
+        f" segment(s), {found.held_count} record(s) in quarantine."
+    )
+    if found.files:
+        out.print("Delivered by these, which stay as they are and are yours to mend:")
+        for name in sorted(found.files)[:FILES_SHOWN]:
+            out.print(f"   {escape(''.join(c if c.isprintable() else ' ' for c in name))}")
+        if len(found.files) > FILES_SHOWN:
+            out.print(f"   and {len(found.files) - FILES_SHOWN} more")

@@ -1,0 +1,162 @@
+"""Erasing, as who is asked for it does it: nothing is left in any table or byte, and nothing comes back."""
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from data_platform.cli import main
+from data_platform_tests.pipeline.conftest import SHOP, Platform
+
+SECRET = "Zephyrine Quillfeather"
+POSTS = [
+    {
+        "id": "first-1",
+        "at": "2026-03-02T10:00:00Z",
+        "text": f"Call me back, {SECRET}, about the broken kettle",
+        "user": "quill",
+    },
+    {"id": "other-2", "at": "2026-03-02T11:00:00Z", "text": "I love this shop", "user": "bo"},
+    {
+        "id": "third-3",
+        "at": "2026-03-04T11:00:00Z",
+        "text": f"{SECRET} again: still no answer, terrible",
+        "user": "quill",
+    },
+]
+REFUSED = {"id": "bad-4", "at": "no date", "text": f"{SECRET} wrote this too", "user": "quill"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A shop after a run over posts of which some are to be erased; tests get copies."""
+    shop = Platform(tmp_path_factory.mktemp("prepared"), SHOP)
+    shop.deliver("a.csv", POSTS, day=1)
+    shop.deliver("b.csv", [REFUSED, {**POSTS[1], "id": "x-5"}], day=2)
+    shop.run()
+    assert holders(shop, SECRET)
+    return shop
+
+
+@pytest.fixture
+def erased_shop(prepared, tmp_path):
+    shutil.copytree(prepared.folder, tmp_path / "shop")
+    return Platform(tmp_path / "shop", SHOP)
+
+
+def holders(shop, text, folder="data"):
+    """Return the files of the data home that hold a text in their bytes, packed or not."""
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted((shop.folder / folder).rglob("*")):
+        if not path.is_file():
+            continue
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            content += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+        if text.encode() in content:
+            found.append(path.relative_to(shop.folder).as_posix())
+    return found
+
+
+def counts(shop):
+    return dict(
+        shop.published("SELECT date::VARCHAR, sum(post_count)::INT FROM daily_sentiment GROUP BY 1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--author", "quill"], {"2026-03-02": 2}),
+        (["--author", "@quill"], {"2026-03-02": 2}),
+        (["--post", "first-1", "--post", "shop:third-3", "--post", "bad-4"], {"2026-03-02": 2}),
+    ],
+)
+def test_no_byte_is_left_of_what_was_erased(erased_shop, options, left):
+    shop = erased_shop
+    told = shop.cli("erase", *options, "--yes")
+    assert "2 post(s) of 2 day(s) in 2 segment(s), 1 record(s) in quarantine" in told
+    assert "a.csv" in told
+    assert counts(shop) == left
+    assert holders(shop, SECRET) == []
+    for secret in ("first-1", "third-3", "bad-4"):
+        assert holders(shop, secret) == []
+    assert shop.rows("SELECT count(*) FROM raw_feedback WHERE is_deleted") == [(2,)]
+    assert shop.rows("SELECT count(*) FROM dim_author") == [(1,)]
+
+
+def test_an_erased_post_does_not_come_back(erased_shop):
+    """Not by another file, a backfill, another mapping, a replay, nor by a new post of the author."""
+    shop = erased_shop
+    shop.cli("erase", "--author", "quill", "--yes")
+    before = shop.digest()
+    shop.deliver("again.csv", POSTS, day=5)
+    shop.run()
+    assert holders(shop, SECRET) == []
+    shop.cli("backfill", "--from", "2026-03-01", "--to", "2026-03-05")
+    shop.cli("replay")
+    assert holders(shop, SECRET) == []
+    assert {name: shop.digest()[name] for name in ("cleaned_feedback", "fct_feedback")} == {
+        name: before[name] for name in ("cleaned_feedback", "fct_feedback")
+    }
+    new = {**POSTS[0], "id": "new-9", "at": "2026-03-06T10:00:00Z"}
+    shop.deliver("new.csv", [new, {**REFUSED, "id": "bad-10"}], day=6)
+    shop.run()
+    assert holders(shop, SECRET) == []
+    assert "2026-03-06" not in counts(shop)
+
+
+def test_records_go_on_adding_up(erased_shop):
+    shop = erased_shop
+    shop.cli("erase", "--author", "quill", "--yes")
+    (read, stored) = shop.rows(
+        "SELECT read_count, inserted_count + merged_count + unchanged_count + quarantined_count"
+        " FROM source_health"
+    )[0]
+    assert read == stored == 5
+
+
+def test_a_dry_run_changes_nothing(erased_shop):
+    shop = erased_shop
+    before = shop.digest()
+    assert "2 post(s)" in shop.cli("erase", "--author", "quill", "--dry-run")
+    assert shop.digest() == before
+    done = CliRunner().invoke(
+        main, ["erase", "--author", "quill"], env=shop.environment, input="n\n"
+    )
+    assert done.exit_code == 1
+    assert shop.digest() == before
+
+
+def test_a_feed_is_erased_up_to_a_day(erased_shop):
+    shop = erased_shop
+    shop.cli("erase", "--feed", "shop", "--before", "2026-03-03", "--yes")
+    assert counts(shop) == {"2026-03-04": 1}
+    shop.cli("erase", "--feed", "shop", "--yes")
+    assert counts(shop) == {}
+    assert "No erasure is open." in shop.cli("erase", "--resume")
+
+
+@pytest.mark.parametrize("options", [[], ["--feed", "shpo"], ["--before", "yesterday"]])
+def test_mistakes_are_told(erased_shop, options):
+    assert "Traceback" not in erased_shop.cli("erase", *options, code=2)
+
+
+def test_who_is_asked_for_is_named_nowhere(erased_shop):
+    shop = erased_shop
+    shop.cli("erase", "--author", "quill", "--yes")
+    assert holders(shop, "quill") == []
+
+
+def test_text_of_a_post_that_its_source_deleted_is_purged(erased_shop):
+    shop = erased_shop
+    shop.deliver("c.csv", [{"id": "first-1", "at": POSTS[0]["at"], "deleted": "true"}], day=5)
+    shop.run()
+    assert holders(shop, "broken kettle"), "the segment and free space of the file still hold it"
+    before = shop.digest()
+    shop.cli("maintain")
+    assert holders(shop, "broken kettle") == []
+    assert shop.digest() == before
