@@ -11,7 +11,7 @@ from data_platform.alert_settings import AlertOptions, require_known
 from data_platform.config_file import nearest, read_model
 from data_platform.errors import ConfigurationError
 from data_platform.export_settings import ExportOptions
-from data_platform.feed_settings import AnyFeed, Strict
+from data_platform.feed_settings import AnyFeed, PositiveInterval, Strict
 
 CONFIG_FILE_NAME = "feedback.yaml"
 
@@ -96,6 +96,10 @@ class FeedbackConfig(Strict):
     start_date: date = Field(description="First day of feedback (UTC); earlier posts wait.")
     lateness_days: int = Field(
         default=3, ge=0, le=365, description="Days after which a post that arrives counts as late."
+    )
+    erase_within: PositiveInterval = Field(
+        default="24h",
+        description="By when no byte may be left of what was deleted at the source or is to be erased.",
     )
     landing: str | None = Field(
         default=None, description="Folder of the landing zone; default: landing/ in the data home."

@@ -11,6 +11,7 @@ from data_platform.ingestion.erasure import (
     ErasureLedger,
     apply_suppression,
     purge_deleted,
+    unpurged,
 )
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.raw import load_days
@@ -129,10 +130,7 @@ class Eraser:
     def unpurged_count(self) -> int:
         """Return how many posts were deleted since the last purge."""
         with self.warehouse.transaction() as transaction:
-            return transaction.count(
-                f"SELECT count(*) FROM {RAW_FEEDBACK.name} WHERE is_deleted AND collected_at >= ?",
-                [self.ledger.purged_at() or datetime.fromtimestamp(0, UTC)],
-            )
+            return unpurged(transaction, self.ledger.purged_at())[0]
 
     def _days_with(self, suppression: Suppression) -> list[date]:
         """Return the landing days of the rows of raw_feedback that are to go."""

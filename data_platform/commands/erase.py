@@ -84,7 +84,7 @@ def erase(
 def maintain() -> None:
     """Complete open erasures, purge the text of deleted posts, and give back free space.
 
-    While the UI runs, maintenance_schedule does this each night.
+    While the UI runs, maintenance_schedule does this every twelve hours.
     """
     from data_platform.automation.maintenance import maintain as keep_in_order
     from data_platform.ingestion.feeds import Feeds

@@ -1,5 +1,7 @@
 """The command `export`: a table of the published snapshot as a file for other programs."""
 
+import json
+import os
 import shutil
 import sys
 import tempfile
@@ -35,6 +37,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
     help="Format of the file; default: by the ending of --output, else parquet.",
 )
 @click.option(
+    "--author",
+    help="Instead of a table: all that is held of this handle, as JSON, from all tables.",
+)
+@click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="File to write, or - for CSV on standard output; default: TABLE.FORMAT in this folder.",
@@ -46,6 +52,7 @@ def export(
     last: datetime | None,
     feeds: tuple[str, ...],
     file_format: FileFormat | None,
+    author: str | None,
     output: Path | None,
 ) -> None:
     """Write rows of TABLE, such as feedback, to a file: Parquet, CSV or Arrow.
@@ -53,7 +60,13 @@ def export(
     Reads the published snapshot, so it never waits for the pipeline. The file is there whole or
     not at all, replaces one that was there before, and can be read by its owner only. In CSV, text
     that a spreadsheet could take for a formula begins with an apostrophe.
+
+    With --author it answers a person who asks what is held: texts as collected, every version,
+    their scores, records in quarantine. That comes from the warehouse, not from the snapshot.
     """
+    if author is not None:
+        _export_author(author, output or Path("author.json"))
+        return
     from data_platform.reporting.export import Selection, export_table, format_of, list_tables
 
     snapshot = load_settings().snapshot_path
@@ -89,3 +102,25 @@ def export(
         f"{table}: {written.row_count:,} rows, {written.size_bytes:,} bytes"
         f" in {written.seconds:.1f} s: {place}"
     )
+
+
+def _export_author(handle: str, path: Path) -> None:
+    from data_platform.commands.refreshing import existing_warehouse
+    from data_platform.ingestion.feeds import Feeds
+    from data_platform.reporting.subject_access import author_record
+    from data_platform.storage.files import replace_text
+
+    settings = load_settings()
+    with existing_warehouse(settings).transaction() as transaction:
+        record = author_record(transaction, Feeds(settings), handle)
+    text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    counted = f"{len(record['posts'])} post(s), {len(record['quarantine'])} record(s) in quarantine"
+    if path == STANDARD_OUTPUT:
+        click.echo(text)
+        return
+    previous = os.umask(0o077)
+    try:
+        replace_text(path, text + "\n")
+    finally:
+        os.umask(previous)
+    err.print(f"{counted}: {escape(str(path))}")

@@ -80,3 +80,10 @@ def hash_authors(
         ]
         hashed.append(pc.take(pa.array(digests, pa.string()), chunk.indices))
     return pa.chunked_array(hashed, pa.string())
+
+
+def hash_handles(handle: str, platform: str, key: bytes) -> list[str]:
+    """Return the author_ids that a handle may have: as it is written, with and without @."""
+    bare = handle.lstrip("@")
+    hashed = hash_authors(pa.array([handle, bare, f"@{bare}"]), platform, key)
+    return [str(found) for found in hashed.to_pylist()]

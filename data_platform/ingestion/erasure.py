@@ -8,20 +8,22 @@ import uuid
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data_platform.ingestion.authors import hash_authors
+from data_platform.ingestion.authors import hash_handles
 from data_platform.ingestion.collect import finish_removals, held_feed
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import Ledger
 from data_platform.ingestion.suppression import AUTHOR, POST, Suppression, replaced
+from data_platform.schemas import RAW_FEEDBACK
 from data_platform.storage.landing import LandingZone, Segment
 from data_platform.storage.refusals import explained
+from data_platform.storage.warehouse import Transaction
 
 # content_hash of a record whose text is gone, but which is no deletion itself.
 EMPTIED_HASH = "emptied"
@@ -193,6 +195,19 @@ class ErasureLedger(Ledger):
         return datetime.fromisoformat(latest) if latest else None
 
 
+def unpurged(transaction: Transaction, purged_at: datetime | None) -> tuple[int, datetime | None]:
+    """Return how many posts were deleted since the last purge, and when we heard of the first.
+
+    Until a purge the segments, and free space of the warehouse file, hold their text.
+    """
+    count, first = transaction.connection.execute(
+        f"SELECT count(*), min(collected_at) FROM {RAW_FEEDBACK.name}"
+        " WHERE is_deleted AND collected_at >= ? AND NOT starts_with(source_id, 'erased-')",
+        [purged_at or datetime.fromtimestamp(0, UTC)],
+    ).fetchall()[0]
+    return count, first
+
+
 def find_posts(feeds: Feeds, selection: Selection) -> Found:
     """Return the posts of a selection, wherever they were landed; reads, and changes nothing."""
     found = Found()
@@ -207,7 +222,7 @@ def find_posts(feeds: Feeds, selection: Selection) -> Found:
             for wanted in (post, f"{platform}:{post}")
             if wanted.startswith(f"{platform}:")
         }
-        authors = set(_author_ids(selection.author, platform, key)) if selection.author else set()
+        authors = set(hash_handles(selection.author, platform, key)) if selection.author else set()
         found.authors |= authors
         for segment in _segments(feeds.landing, name):
             if segment.day is None:
@@ -233,6 +248,18 @@ def find_posts(feeds: Feeds, selection: Selection) -> Found:
                 deliveries.add(feeds.landing.delivery_of(segment))
     found.files = feeds.ledger.delivered_files(deliveries)
     return found
+
+
+def held_records(feeds: Feeds, handle: str) -> list[dict[str, Any]]:
+    """Return the records in quarantine that mention a handle: feed, reason and payload."""
+    patterns = [_mention(handle)]
+    return [
+        {"feed": name, "reason": row["reason"], "payload": row["payload"]}
+        for name in feeds.names
+        for segment in feeds.landing.segments([name], None)
+        for row in pq.read_table(feeds.landing.root / segment.path).to_pylist()
+        if _is_named(row, patterns)
+    ]
 
 
 def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
@@ -311,12 +338,6 @@ def _landed_feeds(landing: LandingZone) -> list[str]:
 
 def _platform(feeds: Feeds, name: str) -> str:
     return feeds.settings.feed(name).platform if name in feeds.names else name
-
-
-def _author_ids(handle: str, platform: str, key: bytes) -> list[str]:
-    bare = handle.lstrip("@")
-    handles = pa.array([handle, bare, f"@{bare}"])
-    return [str(found) for found in hash_authors(handles, platform, key).to_pylist()]
 
 
 def _phrases(selection: Selection) -> list[re.Pattern[str]]:

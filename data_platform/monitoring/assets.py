@@ -11,7 +11,9 @@ import dagster as dg
 import pyarrow as pa
 
 from data_platform.errors import DataPlatformError
+from data_platform.feed_settings import interval
 from data_platform.ingestion.assets import feed_key
+from data_platform.ingestion.erasure import ErasureLedger, unpurged
 from data_platform.ingestion.feeds import Feeds
 from data_platform.monitoring.coverage import coverage_chart, measure_coverage, refresh_coverage
 from data_platform.monitoring.drift import DriftLimits, refresh_drift
@@ -23,6 +25,7 @@ from data_platform.schemas import (
     COVERAGE_STATES,
     DAILY_SENTIMENT,
     DAILY_SIGNALS,
+    ERASURES,
     FCT_FEEDBACK,
     FEED_COVERAGE,
     FEED_DRIFT,
@@ -68,6 +71,8 @@ COLLECTED_WELL = "every_feed_was_collected_without_error"
 NO_INCIDENT_IS_OPEN = "no_incident_is_open"
 NO_GAP_IS_OPEN = "no_gap_is_open"
 MAX_GAPS_SHOWN = 20
+ERASED_IN_TIME = "what_was_deleted_is_gone_in_time"
+DEADLINE = "deadline_at"
 DRIFT_CHECKS = {
     "post_count": ("volume_is_stable", "of posts a day"),
     "language_mix": ("language_mix_is_stable", "of posts by language"),
@@ -147,6 +152,7 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
         source_health,
         _feed_coverage(feeds),
         _feed_drift(feeds),
+        _erasures(feeds),
         _signals(feeds),
         _pipeline_metrics(feeds),
     ]
@@ -190,6 +196,68 @@ def _feed_coverage(feeds: Feeds) -> dg.AssetsDefinition:
         )
 
     return feed_coverage
+
+
+def _erasures(feeds: Feeds) -> dg.AssetsDefinition:
+    within = interval(feeds.settings.config.erase_within)
+
+    @dg.multi_asset(
+        name=ERASURES.name,
+        specs=[table_spec(ERASURES, group=GROUP, deps=[RAW_FEEDBACK.name], partitions=None)],
+        check_specs=[
+            rules_spec(ERASURES),
+            dg.AssetCheckSpec(
+                ERASED_IN_TIME,
+                asset=ERASURES.name,
+                description=(
+                    "No byte is left of posts that were deleted at the source, or that were to be"
+                    f" erased, longer than {feeds.settings.config.erase_within} ago."
+                ),
+            ),
+        ],
+    )
+    def erasures(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        now = datetime.now(UTC)
+        ledger = ErasureLedger(feeds.ledger.path)
+        requests = ledger.erasures()
+        rows = [
+            {
+                **{
+                    name: getattr(request, name)
+                    for name in ERASURES.column_names
+                    if name != DEADLINE
+                },
+                DEADLINE: request.requested_at + within,
+            }
+            for request in requests
+        ]
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                found = pa.Table.from_pylist(rows, schema=ERASURES.arrow_schema)
+                transaction.merge(ERASURES, found, delete_where="TRUE")
+                rules = transaction.audit_all(ERASURES)
+                row_count, digest = transaction.digest(ERASURES)
+                deleted, first = unpurged(transaction, ledger.purged_at())
+        except DataPlatformError as error:
+            yield from fail_whole(warehouse.warehouse, error)
+            return
+        waiting = [request.requested_at for request in requests if request.completed_at is None]
+        oldest = min([*waiting, *([first] if first else [])], default=now)
+        yield rules_result(ERASURES, rules)
+        yield dg.AssetCheckResult(
+            passed=now - oldest <= within,
+            check_name=ERASED_IN_TIME,
+            asset_key=ERASURES.name,
+            metadata={
+                "open_erasures": len(waiting),
+                "posts_deleted_and_not_purged": deleted,
+                "oldest_hours": (now - oldest).total_seconds() / 3600,
+                "advice": "data-platform maintain" if waiting or deleted else "",
+            },
+        )
+        yield table_result(ERASURES, row_count, digest, {"open_erasures": len(waiting)})
+
+    return erasures
 
 
 def _feed_drift(feeds: Feeds) -> dg.AssetsDefinition:

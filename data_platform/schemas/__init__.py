@@ -7,6 +7,7 @@ from data_platform.schemas.bookkeeping import DAY_VERSIONS, LOADED_SEGMENTS
 from data_platform.schemas.cleaning import CLEANED_FEEDBACK, LANGUAGE, SCORED_TEXT_HASH
 from data_platform.schemas.monitoring import (
     COVERAGE_STATES,
+    ERASURES,
     FEED_COVERAGE,
     FEED_DRIFT,
     PIPELINE_METRICS,
@@ -61,6 +62,7 @@ STAGE_TABLES: tuple[Table, ...] = (
     SOURCE_HEALTH,
     FEED_COVERAGE,
     FEED_DRIFT,
+    ERASURES,
     PIPELINE_METRICS,
     DAILY_SIGNALS,
     INCIDENTS,
@@ -108,6 +110,7 @@ __all__ = [
     "DIM_AUTHOR",
     "DIM_DATE",
     "DIM_FEED",
+    "ERASURES",
     "FCT_FEEDBACK",
     "FEED_COVERAGE",
     "FEED_DRIFT",

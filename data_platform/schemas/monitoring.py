@@ -238,3 +238,26 @@ FEED_DRIFT = Table(
     ),
     is_published=True,
 )
+
+ERASURES = Table(
+    name="erasures",
+    description="One row per request to erase posts, without naming anybody: what was asked for, by"
+    " when it must be done, and when the last byte was gone.",
+    columns=(
+        Column("erasure_id", "VARCHAR", "Id of the request.", True),
+        Column("subject", "VARCHAR", "What was asked for; authors by a keyed hash.", True),
+        Column("post_count", "BIGINT", "Posts that were found.", True),
+        Column("requested_at", "TIMESTAMPTZ", "When it was asked for.", True),
+        Column("deadline_at", "TIMESTAMPTZ", "By when it must be done (erase_within).", True),
+        Column("completed_at", "TIMESTAMPTZ", "When the last byte was gone; null: it is not."),
+    ),
+    key=("erasure_id",),
+    row_rules=(
+        RowRule(
+            "times_are_in_order",
+            "requested_at <= deadline_at AND coalesce(completed_at, requested_at) >= requested_at",
+            "A request is done after it was made.",
+        ),
+    ),
+    is_published=True,
+)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import pytest
 from click.testing import CliRunner
@@ -160,3 +161,39 @@ def test_text_of_a_post_that_its_source_deleted_is_purged(erased_shop):
     shop.cli("maintain")
     assert holders(shop, "broken kettle") == []
     assert shop.digest() == before
+
+
+def test_who_asks_is_told_all_that_is_held(erased_shop):
+    shop = erased_shop
+    record = json.loads(shop.cli("export", "--author", "@quill", "--output", "-"))
+    assert [post["source_id"] for post in record["posts"]] == ["first-1", "third-3"]
+    assert record["posts"][0]["body"] == POSTS[0]["text"]
+    assert {score["feedback_id"] for score in record["scores"]} == {"shop:first-1", "shop:third-3"}
+    (held,) = record["quarantine"]
+    assert SECRET in held["payload"]
+    path = shop.folder / "asked.json"
+    shop.cli("export", "--author", "quill", "--output", str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    shop.cli("erase", "--author", "quill", "--yes")
+    record = json.loads(shop.cli("export", "--author", "quill", "--output", "-"))
+    assert record["posts"] == record["scores"] == record["quarantine"] == []
+
+
+def test_what_is_due_for_long_is_told(erased_shop):
+    """An erasure that nobody completes fails a check, and so becomes an alert."""
+    shop = erased_shop
+    shop.run()
+    assert shop.published("SELECT count(*) FROM erasures") == [(0,)]
+    with sqlite3.connect(shop.home / "landing" / "ledger.sqlite") as ledger:
+        ledger.execute(
+            "INSERT INTO erasures VALUES ('e', 'posts', '2026-01-01T00:00:00+00:00', NULL, 1, '[]', '[]')"
+        )
+    shop.cli("run")
+    status = json.loads(shop.cli("status", "--json", code=1))
+    failing = [check["check"] for check in status["automation"]["failing_checks"]]
+    assert "what_was_deleted_is_gone_in_time" in failing
+    shop.cli("maintain")
+    shop.cli("run")
+    ((completed_at,),) = shop.published("SELECT completed_at FROM erasures")
+    assert completed_at
+    assert "what_was_deleted_is_gone_in_time" not in shop.cli("status", "--json")
