@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 
 from data_platform import __version__
 from data_platform.commands.alerts import alerts, watchdog
+from data_platform.commands.backup import backup, restore
 from data_platform.commands.dashboard import dashboard
 from data_platform.commands.erase import erase, maintain
 from data_platform.commands.export import export
@@ -75,6 +76,8 @@ main.add_command(maintain)
 main.add_command(label)
 main.add_command(dashboard)
 main.add_command(export)
+main.add_command(backup)
+main.add_command(restore)
 
 
 @main.command()

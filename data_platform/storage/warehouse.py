@@ -683,6 +683,22 @@ class Warehouse:
             finally:
                 connection.close()
 
+    @contextmanager
+    def at_rest(self) -> Iterator[Path]:
+        """Yield the file while it holds all that was committed, and nobody opens it through us.
+
+        Raises:
+            BusyError: other processes held the file for longer than the time limit.
+            StorageError: the disk is full or read-only, or a right is missing.
+        """
+        with explained(self.database), self._locked():
+            connection = self._connect()
+            try:
+                connection.execute("CHECKPOINT")
+            finally:
+                connection.close()
+            yield self.database
+
     def refresh_days(
         self,
         days: DaySpan,
