@@ -31,7 +31,8 @@ run: install
 	@$(BIN)/data-platform run
 
 ui: install
-	@DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@umask $${DATA_PLATFORM_UMASK:-077}; \
+	  DAGSTER_HOME="$$($(BIN)/data-platform dagster-home)" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 dashboard: install
 	@$(BIN)/data-platform dashboard --port $(DASHBOARD_PORT)

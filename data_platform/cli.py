@@ -29,7 +29,7 @@ from data_platform.commands.refreshing import (
 )
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
-from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings
+from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings, protect_new_files
 from data_platform.storage.days import days_between, utc_today
 from data_platform.storage.files import replace_text
 from data_platform.storage.refusals import explained
@@ -65,6 +65,7 @@ def main() -> None:
     Exit codes: 0 well, 1 the data is not well, 2 a mistake in the configuration or the
     arguments, 3 a source cannot be reached, 130 stopped by Ctrl-C or SIGTERM.
     """
+    protect_new_files()
 
 
 main.add_command(metrics)

@@ -27,7 +27,7 @@ from data_platform.reporting.report import write_report
 from data_platform.sentiment.assets import sentiment_assets
 from data_platform.sentiment.scoring import Scoring
 from data_platform.sentiment.vader import VaderModel
-from data_platform.settings import Settings, load_settings
+from data_platform.settings import Settings, load_settings, protect_new_files
 from data_platform.storage.resources import WarehouseResource
 from data_platform.storage.warehouse import Warehouse
 from data_platform.warehouse.assets import warehouse_assets
@@ -122,4 +122,5 @@ def watch_of(settings: Settings, definitions: dg.Definitions) -> Watch:
 @dg.definitions
 def defs() -> dg.Definitions:
     """The definitions that Dagster loads, under the process's environment."""
+    protect_new_files()
     return build_definitions(load_settings())

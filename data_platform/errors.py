@@ -2,17 +2,28 @@
 
 from datetime import datetime
 
+from data_platform.printable import printable
+
 
 class DataPlatformError(Exception):
-    """Something a person can act on; its message says what was tried, on what, and what to do next."""
+    """Something a person can act on; its message says what was tried, on what, and what to do next.
+
+    It is printed and logged as it is, and names files and quotes answers: as text it holds nothing
+    but characters that are shown, and the line breaks in `kept_characters`.
+    """
 
     exit_code = 1
+    kept_characters = ""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), self.kept_characters)
 
 
 class ConfigurationError(DataPlatformError):
     """feedback.yaml, an environment variable or an argument is wrong: the user's mistake."""
 
     exit_code = 2
+    kept_characters = "\n"  # a line for each mistake
 
 
 class SourceError(DataPlatformError):

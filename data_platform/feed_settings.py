@@ -130,10 +130,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _shown(address: str) -> str:
+    """Return an address for a message: without the user, the password and the query in it."""
+    return repr(re.sub(r"(?<=//)[^/]*@|[?#].*", "***", address)[:60])
+
+
 def _check_server(text: str) -> str:
     server = text.rstrip("/")
     if not re.fullmatch(r"(https?|wss?)://[^\s/@?#]+(/[^\s?#@]*)?", server):
-        message = f"{text[:60]!r} is not an address; write one such as https://mastodon.social"
+        message = f"{_shown(text)} is not an address; write one such as https://mastodon.social"
         raise ValueError(message)
     return server
 
@@ -147,7 +152,7 @@ def _check_variable(name: str) -> str:
 
 def _check_address(text: str) -> str:
     if not re.fullmatch(r"https?://[^\s@#]+", text):
-        message = f"{text[:60]!r} is not an address; write one such as https://shop.example/api"
+        message = f"{_shown(text)} is not an address; write one such as https://shop.example/api"
         raise ValueError(message)
     return text
 
@@ -184,6 +189,28 @@ class EnvironmentSecret(Strict):
             message = f"The environment variable {self.env} is not set; feedback.yaml names it."
             raise ConfigurationError(message)
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_the_secret_itself(cls, value: object) -> object:
+        """Say what to write; the usual message would show what stands there."""
+        if not isinstance(value, dict | EnvironmentSecret):
+            message = (
+                "write the variable that holds it, such as {env: MY_TOKEN}; a secret does not stand"
+                " in this file"
+            )
+            raise ValueError(message)
+        return value
+
+
+def secrets_in(part: object) -> list[str]:
+    """Return every secret below a part of the configuration, of those variables that are set."""
+    if isinstance(part, EnvironmentSecret):
+        value = os.environ.get(part.env, "").strip()
+        return [value] if value else []
+    if isinstance(part, BaseModel):
+        return [secret for _, value in part for secret in secrets_in(value)]
+    return []
 
 
 class Feed(Strict):

@@ -1,5 +1,7 @@
 """The one reader of environment variables and feedback.yaml: typed, validated, with messages that help."""
 
+import os
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -162,10 +164,15 @@ class FeedbackConfig(Strict):
 
 
 class Environment(BaseSettings):
-    """The environment variables that the platform reads; secrets are named in feedback.yaml."""
+    """The environment variables that the platform reads; secrets are named in feedback.yaml.
+
+    Attributes:
+        data_platform_umask: rights that new files and folders do not get, in octal digits.
+    """
 
     model_config = SettingsConfigDict(extra="ignore")
 
+    data_platform_umask: str = "077"
     data_platform_home: Path | None = None
     data_platform_config: Path | None = None
     feedback_author_key: SecretStr | None = None
@@ -234,6 +241,26 @@ class Settings(Strict):
 
     def _place(self, configured: str | None, default: str) -> Path:
         return (self.base / configured).resolve() if configured else self.home / default
+
+
+def protect_new_files(environment: Environment | None = None) -> int:
+    """Let whatever this process and its children create be the owner's alone; return the umask.
+
+    Everything below the data home holds personal data. DATA_PLATFORM_UMASK says otherwise: with
+    027 the group may read.
+
+    Raises:
+        ConfigurationError: it is no such number, or takes rights from the owner.
+    """
+    text = (environment or Environment()).data_platform_umask
+    if not re.fullmatch("0?0[0-7]{2}", text):
+        message = (
+            f"DATA_PLATFORM_UMASK is {text[:20]!r}; write three octal digits that begin with 0: 077"
+            " keeps new files to their owner, 027 lets the group read them"
+        )
+        raise ConfigurationError(message)
+    os.umask(mask := int(text, 8))
+    return mask
 
 
 def load_settings(environment: Environment | None = None, folder: Path | None = None) -> Settings:

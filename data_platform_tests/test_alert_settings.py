@@ -48,7 +48,7 @@ alerts:
         ("begin: 22:00", 'from: "22:00"', "quiet_hours.from: there is no such key"),
         ("Europe/Berlin", "Mars", "'Mars' is not a time zone"),
         ("escalate_after: 4h", "escalate_after: soon", "'soon' is not an interval"),
-        ("url: {env: TEAM_URL}", "url: slack://a/b/c", "url: keys with values are expected"),
+        ("url: {env: TEAM_URL}", "url: slack://a/b/c", "url: write the variable that holds it"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_name(tmp_path, old, new, expected):

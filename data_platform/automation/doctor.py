@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from data_platform.errors import DataPlatformError
 from data_platform.ingestion.collect import feed_lock
 from data_platform.ingestion.feeds import Feeds
 from data_platform.sentiment.vader import VaderModel
-from data_platform.settings import Settings
+from data_platform.settings import Settings, protect_new_files
 from data_platform.storage.locks import ProcessLock
 from data_platform.storage.warehouse import Warehouse
 
@@ -92,6 +93,19 @@ def _rights(settings: Settings) -> Iterator[Finding]:
         yield Finding("rights", False, f"this user may not read and write {path}; {advice}")
     if not closed:
         yield Finding("data home", True, f"{home} may be read and written")
+    yield from _privacy(settings)
+
+
+def _privacy(settings: Settings) -> Iterator[Finding]:
+    """What others may not create, they may not read either."""
+    unwanted = protect_new_files() & (stat.S_IRGRP | stat.S_IROTH)
+    places = (settings.home, settings.landing_path, settings.warehouse_path)
+    apart = [p for p in places[1:] if not p.is_relative_to(settings.home)]
+    for path in (settings.home, *apart):
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & unwanted:
+            advice = f"chmod go-rwx {path}; to share results see docs/safety.md"
+            text = f"{path} holds personal data, and others may read it ({mode:03o}); {advice}"
+            yield Finding("privacy", False, text)
 
 
 def _disks(settings: Settings) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from data_platform.feed_settings import (
     XFeed,
     YouTubeFeed,
     interval,
+    secrets_in,
 )
 from data_platform.ingestion.authors import load_author_key
 from data_platform.ingestion.collect import (
@@ -171,6 +172,7 @@ class Feeds:
             budget,
             timeout=interval(feed.timeout).total_seconds(),
             not_before=self.ledger.pause(feed.name).throttled_until,
+            secrets=secrets_in(feed),
         )
 
     def collect(self, name: str, days: Sequence[date] = ()) -> Collection:

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 REQUESTS_TOGETHER = 200
 SECONDS_TO_WAIT = 60.0
+SECONDS_TO_SEND = 30.0
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def webhook_application(settings: Settings) -> "Starlette":
     """Return the ASGI application: POST /feeds/NAME for each feed of kind webhook, GET /health.
 
     200: durable; with counts. 400: no JSON records. 401: wrong signature. 404: no such feed.
-    413: too long. 415: compressed. 503: not stored now; send it again.
+    408: too slow. 413: too long. 415: compressed. 503: not stored now; send it again.
     """
     from starlette.applications import Starlette
     from starlette.routing import Route
@@ -229,10 +230,14 @@ async def _take(request: "Request", feeds: Feeds, intakes: Mapping[str, Intake])
     if request.headers.get("content-encoding", "identity") != "identity":
         return _answer(415, {"error": "send the body as it is, not compressed"})
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > feed.max_bytes:
-            return _answer(413, {"error": f"the longest body is {feed.max_bytes:,} bytes"})
+    try:
+        async with asyncio.timeout(SECONDS_TO_SEND):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > feed.max_bytes:
+                    return _answer(413, {"error": f"the longest body is {feed.max_bytes:,} bytes"})
+    except TimeoutError:
+        return _answer(408, {"error": f"the body did not arrive within {SECONDS_TO_SEND:g} s"})
     if not intake.is_signed(bytes(body), request.headers.get(feed.signature_header, "")):
         return _answer(401, {"error": f"{feed.signature_header} does not fit the body"})
     try:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,9 @@ from data_platform.ingestion.connectors.opening import refuse_foreign
 from data_platform.ingestion.connectors.pages import Page, Rows
 from data_platform.ingestion.connectors.parquet import read_parquet
 from data_platform.ingestion.connectors.workbook import read_workbook
+from data_platform.printable import printable
+
+logger = logging.getLogger(__name__)
 
 FORMAT_OF_SUFFIX = {
     ".csv": "csv",
@@ -96,6 +100,9 @@ class FileConnector:
     def files(self) -> list[SourceFile]:
         """Return the feed's files, oldest modification first; hidden files are left alone.
 
+        So are links that lead out of the folder: who may put a file there could otherwise have any
+        file read that the platform may read.
+
         Raises:
             PermanentSourceError: the path names no file and no folder.
             TransientSourceError: the folder, or one in it, cannot be listed.
@@ -119,7 +126,12 @@ class FileConnector:
         else:
             paths = [folder]
         found = []
+        root = folder.resolve()
         for path in paths:
+            if not path.resolve().is_relative_to(root):
+                name = printable(str(path))
+                logger.warning("%s leads out of %s and is not read: copy the file", name, folder)
+                continue
             below = path.relative_to(folder).parts if path != folder else (path.name,)
             if path.is_file() and not any(part.startswith(HIDDEN) for part in below):
                 with suppress(FileNotFoundError):  # moved away since it was listed

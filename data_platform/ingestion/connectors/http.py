@@ -1,12 +1,16 @@
 """The one way to make HTTP requests: waits as long as platforms ask, tries hiccups again, keeps to budgets."""
 
+import base64
+import json as json_text
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 import httpx2
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -34,9 +38,13 @@ ATTEMPTS = 5
 MAX_BODY_BYTES = 64 * 1024 * 1024
 SHOWN_CHARACTERS = 200
 KEPT_CHARACTERS = 10_000
+MOST_REDIRECTS = 5
 # 408, 425: RFC 9110 15.5.9, RFC 8470 5.2. 5xx: the server's own trouble.
 INVITES_RETRY = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 TOO_MANY = frozenset({420, 429})
+# Names of parameters and headers whose values prove who asks.
+CREDENTIAL = re.compile(r"auth|cookie|cred|key|pass|secret|sig|token", re.IGNORECASE)
+SECRET_CHARACTERS = 4  # what is shorter stands in every text
 
 Authorize = Callable[[bool], Mapping[str, str]]
 Result = TypeVar("Result")
@@ -107,6 +115,7 @@ class Answer:
         headers: by lower-case name.
         content: the body as it came, decompressed.
         received_at: when it came, by our clock.
+        hide: returns a text without the secrets of the feed.
     """
 
     url: str
@@ -115,6 +124,7 @@ class Answer:
     content: bytes
     received_at: datetime
     links: Mapping[str, str] = field(default_factory=dict)
+    hide: Callable[[str], str] = field(default=str, repr=False)
 
     @property
     def text(self) -> str:
@@ -133,7 +143,7 @@ class Answer:
             kind = self.headers.get("content-type", "")
             message = (
                 f"{_place(self.url)} answered {self.status} with {len(self.content):,} bytes that"
-                f" are no JSON ({kind or 'no content type'}): {_shown(self.text)}"
+                f" are no JSON ({kind or 'no content type'}): {_shown(self.hide(self.text))}"
             )
             raise HiccupError(message) from error
 
@@ -149,6 +159,7 @@ class Http:
         timeout: longest wait for an answer, in seconds.
         not_before: no request is made before, as an earlier run was told.
         now, sleep: the clock.
+        secrets: what no message may hold, in whatever form; what proves who asks is kept out anyway.
     """
 
     def __init__(
@@ -159,16 +170,16 @@ class Http:
         not_before: datetime | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
+        secrets: Collection[str] = (),
     ) -> None:
         self.budget = budget
         self.not_before = not_before
         self.authorize: Authorize | None = None
         self._now, self._sleep_for = now, sleep
         self._slept = timedelta()
-        self._sent: set[str] = set()
+        self._secrets: set[str] = {form for secret in secrets for form in _forms(secret)}
         self._client = httpx2.Client(
             timeout=timeout,
-            follow_redirects=True,
             headers={"User-Agent": f"customer-feedback-platform/{__version__}"},
         )
 
@@ -300,7 +311,7 @@ class Http:
         while True:
             self._wait_for_turn(url)
             self.budget.take_request()
-            self._sent |= {*secret.values(), headers.get("Authorization", "")}
+            self._keep_secret(*secret.values(), *_credentials(url, query, headers))
             answer = self._send(method, url, query, {**headers, **secret}, body)
             if answer.status == 401 and authorize and not renewed:
                 renewed = True  # a token may have been revoked before its time
@@ -354,7 +365,14 @@ class Http:
     ) -> Answer:
         try:
             asked = httpx2.URL(url).copy_merge_params(dict(query))
-            with self._client.stream(method, asked, headers=dict(headers), **body) as response:
+            request = self._client.build_request(method, asked, headers=dict(headers), **body)
+            with closing(self._client.send(request, stream=True)) as response:
+                for _ in range(MOST_REDIRECTS):
+                    if response.next_request is None:
+                        break
+                    _require_same_server(request.url, response.next_request.url)
+                    response.close()
+                    response = self._client.send(response.next_request, stream=True)
                 content = bytearray()
                 for chunk in response.iter_bytes():
                     content += chunk
@@ -372,13 +390,17 @@ class Http:
                         for rel, link in response.links.items()
                         if rel and "url" in link
                     },
+                    self._without_secrets,
                 )
+        # Without their causes: these quote what was sent, such as a header that is none.
+        except (httpx2.LocalProtocolError, httpx2.InvalidURL, ValueError) as error:
+            reason = self._without_secrets(str(error))
+            message = f"{_place(url)} cannot be asked: {_shown(reason)}"
+            raise PermanentSourceError(message) from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            message = f"{_place(url)} did not answer: {type(error).__name__} {_shown(str(error))}"
-            raise HiccupError(message) from error
-        except (httpx2.InvalidURL, httpx2.TooManyRedirects, ValueError) as error:
-            message = f"{_place(url)} cannot be asked: {_shown(str(error))}"
-            raise PermanentSourceError(message) from error
+            reason = self._without_secrets(str(error))
+            message = f"{_place(url)} did not answer: {type(error).__name__} {_shown(reason)}"
+            raise HiccupError(message) from None
 
     def _require(self, answer: Answer, accept: Collection[int]) -> None:
         if answer.status in accept:
@@ -395,11 +417,49 @@ class Http:
 
     def _without_secrets(self, text: str) -> str:
         """Return an answer without what we sent to prove who we are; some servers repeat it."""
-        for value in self._sent:
-            for secret in (value, value.rpartition(" ")[2]):
-                if len(secret) >= 4:
-                    text = text.replace(secret, "***")
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
         return text
+
+    def _keep_secret(self, *values: str) -> None:
+        for value in values:
+            self._secrets |= {*_forms(value), *_forms(value.rpartition(" ")[2])}
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret in the ways in which servers and libraries repeat it."""
+    if len(secret) < SECRET_CHARACTERS:
+        return set()
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json_text.dumps(secret)[1:-1],
+        repr(secret)[1:-1],
+        base64.b64encode(secret.encode("utf-8", "replace")).decode(),
+    }
+
+
+def _credentials(url: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> list[str]:
+    """Return the values in a request whose names say that they prove who asks."""
+    named = [*parse_qsl(urlsplit(url).query), *query.items(), *headers.items()]
+    return [str(value) for name, value in named if CREDENTIAL.search(name)]
+
+
+def _require_same_server(asked: httpx2.URL, told: httpx2.URL) -> None:
+    """Refuse a redirect to another server: neither credentials nor requests from within a network go there.
+
+    Raises:
+        PermanentSourceError: it leads to another host, another port, or from https to http.
+    """
+    is_upgrade = (asked.scheme, told.scheme) == ("http", "https")
+    is_same = (asked.scheme, asked.port) == (told.scheme, told.port)
+    if asked.host != told.host or not (is_same or is_upgrade):
+        message = (
+            f"{_place(str(asked))} sends on to {_shown(_place(str(told)))}, which is another server;"
+            " if that is right, write its address in feedback.yaml"
+        )
+        raise PermanentSourceError(message)
 
 
 def _place(url: str) -> str:

@@ -10,6 +10,7 @@ from data_platform.ingestion.connectors.http import Answer, Http
 # A token that ends within this is renewed: a request may wait for its turn.
 MARGIN = timedelta(minutes=1)
 DEFAULT_LIFE = timedelta(minutes=10)
+LONGEST_LIFE = timedelta(days=366)  # more is nonsense, and may be more than a date can hold
 
 
 class ClientCredentials:
@@ -60,6 +61,7 @@ class ClientCredentials:
                 message = f"{self._url} gave no access token; look at the client id and its secret"
                 raise PermanentSourceError(message)
             life = answer.get("expires_in")
-            seconds = timedelta(seconds=life) if isinstance(life, int) else DEFAULT_LIFE
+            is_told = isinstance(life, int) and 0 <= life <= LONGEST_LIFE.total_seconds()
+            seconds = timedelta(seconds=life) if is_told else DEFAULT_LIFE
             self._token, self._good_until = token, now + seconds - MARGIN
         return {"Authorization": f"Bearer {self._token}", **self._further}

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 
@@ -15,8 +15,12 @@ from data_platform.errors import PermanentSourceError
 GZIP_MAGIC = b"\x1f\x8b"  # RFC 1952, 2.3.1
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 HEAD_BYTES = 4096
+READ_BYTES = 1024**2
 MAX_LINE_CHARACTERS = 16 * 1024 * 1024
 TOO_LONG = f"longer than {MAX_LINE_CHARACTERS:,} characters"
+# Of 14,640 tweets gzip -9 and zstd -19 leave a third and a quarter; bombs shrink to a thousandth and less.
+MAX_UNPACKED_RATIO = 300
+FREE_UNPACKED_BYTES = 256 * 1024**2
 NOT_TEXT = "not {} text; set encoding of the feed, such as cp1252"
 # The longer mark first: that of UTF-16 begins that of UTF-32.
 BYTE_ORDER_MARKS = (
@@ -50,10 +54,47 @@ def open_bytes(path: Path) -> BinaryIO:
     with path.open("rb") as stream:
         magic = stream.read(len(ZSTD_MAGIC))
     if magic.startswith(GZIP_MAGIC):
-        return cast(BinaryIO, gzip.open(path))
+        return io.BufferedReader(_Unpacked(path, gzip.open(path)), READ_BYTES)
     if magic == ZSTD_MAGIC:
-        return cast(BinaryIO, pa.input_stream(str(path), compression="zstd"))
+        unpacked = pa.input_stream(str(path), compression="zstd")
+        return io.BufferedReader(_Unpacked(path, unpacked), READ_BYTES)
     return path.open("rb")
+
+
+def most_unpacked(packed_bytes: int) -> int:
+    """Return how many bytes a file or archive of that size may unpack to before it counts as a bomb."""
+    return max(FREE_UNPACKED_BYTES, MAX_UNPACKED_RATIO * packed_bytes)
+
+
+class _Unpacked(io.RawIOBase):
+    """What is unpacked from a file, up to the limit.
+
+    Raises:
+        PermanentSourceError: on reading further than the limit.
+    """
+
+    def __init__(self, path: Path, stream: Any) -> None:
+        self._path, self._stream = path, stream
+        self._left = most_unpacked(path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            message = (
+                f"{self._path} unpacks to more than {MAX_UNPACKED_RATIO} times its size, as bombs do;"
+                " if it is what you expect, deliver it unpacked"
+            )
+            raise PermanentSourceError(message)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def refuse_foreign(path: Path, kind: str) -> None:

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from data_platform.errors import PermanentSourceError
 from data_platform.feed_settings import RestAuthentication, RestFeed, RestWindow
@@ -17,7 +17,7 @@ from data_platform.ingestion.connectors.connector import (
     Traits,
     Window,
 )
-from data_platform.ingestion.connectors.http import Answer, Authorize, Http
+from data_platform.ingestion.connectors.http import CREDENTIAL, Answer, Authorize, Http
 from data_platform.ingestion.connectors.json_records import value_at
 from data_platform.ingestion.connectors.mapping import mapped_record, records_in
 from data_platform.ingestion.connectors.oauth import ClientCredentials
@@ -59,7 +59,7 @@ class RestConnector(Connector[RestFeed]):
         """Return one page, as `paging` and `window` of the feed say."""
         paging = self.feed.paging
         if token is not None and "url" in token:
-            answer = self._ask(token["url"], {})
+            answer = self._ask(token["url"], dict(self._credentials()))
         else:
             parameters: dict[str, Any] = {**self.feed.parameters}
             if paging.size is not None and paging.size_parameter:
@@ -82,6 +82,18 @@ class RestConnector(Connector[RestFeed]):
         return self.http.request(
             "GET", url, parameters, headers=self.feed.headers, check=Answer.json
         )
+
+    def _credentials(self) -> list[tuple[str, str]]:
+        """Return the configured parameters that prove who asks."""
+        configured = [*parse_qsl(urlsplit(self.feed.url).query), *self.feed.parameters.items()]
+        return [(name, value) for name, value in configured if CREDENTIAL.search(name)]
+
+    def _without_credentials(self, url: str) -> str:
+        """Return the address of a page as the ledger may keep it."""
+        credentials, parts = self._credentials(), urlsplit(url)
+        query = parse_qsl(parts.query, keep_blank_values=True)
+        kept = [pair for pair in query if pair not in credentials]
+        return url if kept == query else parts._replace(query=urlencode(kept)).geturl()
 
     def _first_place(self) -> dict[str, Any]:
         by = self.feed.paging.by
@@ -115,7 +127,7 @@ class RestConnector(Connector[RestFeed]):
                         f" ({urlsplit(url).netloc[:80]}); credentials are not sent there"
                     )
                     raise PermanentSourceError(message)
-                return {"url": url}
+                return {"url": self._without_credentials(url)}
             case "cursor":
                 assert paging.next_path is not None
                 found = value_at(document, paging.next_path)

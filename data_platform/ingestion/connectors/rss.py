@@ -44,8 +44,12 @@ class RssConnector(Connector[RssFeed]):
     )
 
     def streams(self) -> list[str]:
-        """One for each address."""
-        return list(self.feed.urls)
+        """One for each address; a digest stands for its query, which may hold a token."""
+        return list(self._addresses)
+
+    @property
+    def _addresses(self) -> dict[str, str]:
+        return {_name_of(url): url for url in self.feed.urls}
 
     def fetch(self, window: Window, token: Token | None) -> Listing:  # noqa: ARG002 (one page)
         """Return all entries of the document, or none where it is the one that was read last."""
@@ -53,7 +57,7 @@ class RssConnector(Connector[RssFeed]):
         known = {"If-None-Match": "etag", "If-Modified-Since": "modified"}
         headers = {name: position[key] for name, key in known.items() if position.get(key)}
         answer = self.http.request(
-            "GET", window.stream, headers=headers, accept=(200, 304), check=_parsed
+            "GET", self._addresses[window.stream], headers=headers, accept=(200, 304), check=_parsed
         )
         if answer.status == 304:
             return Listing([], position=window.position)
@@ -93,10 +97,15 @@ class RssConnector(Connector[RssFeed]):
         """Read each document."""
         now = datetime.now(UTC)
         seen = []
-        for url in self.feed.urls:
-            page = self.fetch(Window(url, now - timedelta(days=1), now), None)
+        for stream in self.streams():
+            page = self.fetch(Window(stream, now - timedelta(days=1), now), None)
             seen.append(f"{len(page.items)} entries")
         return "; ".join(seen)
+
+
+def _name_of(url: str) -> str:
+    place, mark, query = url.partition("?")
+    return place + mark + sha256(query.encode()).hexdigest()[:12] if query else url
 
 
 def _parsed(answer: Answer) -> Any:

@@ -26,6 +26,7 @@ from data_platform.ingestion.connectors.connector import (
 from data_platform.ingestion.connectors.http import Answer, Http
 
 PAGE_SIZE = 100  # the most, of pages and of lists of ids: api.stackexchange.com/docs/paging
+MOST_BACKOFF_SECONDS = 86_400  # more is nonsense, and may be more than a date can hold
 PATHS = {"question": "questions", "answer": "answers"}
 
 
@@ -124,7 +125,8 @@ class StackExchangeConnector(Connector[StackExchangeFeed]):
             raise PermanentSourceError(message)
         # Both stand in the body and in no header: api.stackexchange.com/docs/throttle
         if isinstance(backoff := part(answer, "backoff"), int):
-            self.http.pause(timedelta(seconds=backoff), "backoff of Stack Exchange")
+            wait = timedelta(seconds=min(max(backoff, 0), MOST_BACKOFF_SECONDS))
+            self.http.pause(wait, "backoff of Stack Exchange")
         if part(answer, "quota_remaining") == 0:
             self.http.pause(_until_tomorrow(), "the requests of the day are spent")
         return items, part(answer, "has_more") is True

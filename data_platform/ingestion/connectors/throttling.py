@@ -10,6 +10,7 @@ RESET_HEADERS = ("x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset")
 REMAINING_HEADERS = ("x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining")
 # Seconds since 1970 are more than this, seconds from now are less: it is 1973, or three years.
 SMALLEST_EPOCH = 100_000_000.0
+LONGEST = timedelta(days=366)  # who names a later moment is wrong, and asked again by then
 
 
 def server_time(headers: Mapping[str, str], now: datetime) -> datetime:
@@ -59,7 +60,7 @@ def _moment(text: str | None, headers: Mapping[str, str], now: datetime) -> date
 
 
 def _ours(wait: timedelta, now: datetime) -> datetime:
-    return now + max(wait + timedelta(seconds=1), timedelta())
+    return now + min(max(wait + timedelta(seconds=1), timedelta()), LONGEST)
 
 
 def _iso(text: str) -> datetime | None:
@@ -73,6 +74,6 @@ def _iso(text: str) -> datetime | None:
 def _http_date(text: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text or "")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

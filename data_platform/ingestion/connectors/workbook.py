@@ -15,10 +15,14 @@ from data_platform.ingestion.connectors.columns import (
     require_columns,
     rows_table,
 )
+from data_platform.ingestion.connectors.opening import most_unpacked
 from data_platform.ingestion.connectors.pages import BrokenRecord, Rows
 
 HEADER_SEARCH_ROWS = 100
 BLOCK_ROWS = 10_000
+# Of a sheet: Excel has no more rows; more filled columns are no feedback. A row may claim any number.
+MOST_ROWS = 1_048_576
+MOST_COLUMNS = 1_000
 MAX_UNPACKED_BYTES = 2 * 1024**3
 EXACT_FLOAT = 2**53  # IEEE 754: beyond it, a whole number may not be the one that was written
 
@@ -42,7 +46,7 @@ def read_workbook(path: Path, feed: FileFeed, wanted: Sequence[Sequence[str]]) -
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_UNPACKED_BYTES:
+        if size > min(MAX_UNPACKED_BYTES, most_unpacked(path.stat().st_size)):
             message = f"{path}: unpacked it would be {size:,} bytes; save it as .csv"
             raise PermanentSourceError(message)
         workbook = load_workbook(path, read_only=True, data_only=True)
@@ -55,8 +59,27 @@ def read_workbook(path: Path, feed: FileFeed, wanted: Sequence[Sequence[str]]) -
             message = f"{path}: there is no sheet {feed.sheet!r}; its sheets: {names}"
             raise PermanentSourceError(message)
         sheet = workbook[feed.sheet or workbook.sheetnames[0]]
-        rows = ([_text(value) for value in row] for row in sheet.iter_rows(values_only=True))
-        yield from _tables(path, feed, wanted, rows)
+        sheet.reset_dimensions()  # what it claims to span: every row would be filled up to there
+        yield from _tables(path, feed, wanted, _rows(path, sheet.iter_rows(values_only=True)))
+
+
+def _rows(path: Path, rows: Iterable[Sequence[object]]) -> Iterator[list[str]]:
+    """Yield rows as text, without the empty cells at their ends.
+
+    Raises:
+        PermanentSourceError: the sheet is larger than any that people fill in.
+    """
+    for number, row in enumerate(rows, start=1):
+        cells = list(row)
+        while cells and cells[-1] is None:
+            cells.pop()
+        if number > MOST_ROWS or len(cells) > MOST_COLUMNS:
+            message = (
+                f"{path}: row {number} of the sheet has {len(cells):,} columns; more than"
+                f" {MOST_COLUMNS:,} columns or {MOST_ROWS:,} rows are not read. Save it as .csv"
+            )
+            raise PermanentSourceError(message)
+        yield [_text(value) for value in cells]
 
 
 def _tables(
