@@ -3,7 +3,8 @@
 # make dashboard  explore the published results, on 127.0.0.1:8501 (or DASHBOARD_PORT=…)
 # make test   the test suite
 # make soak   the same with more cases of machine failures
-# make check  format, lint, types, architecture
+# make check  format, lint, types, architecture, no credential in a tracked file
+# make audit  known weaknesses of the locked dependencies; asks api.osv.dev
 # make bench  what the README says about speed and false alarms, measured here (half an hour)
 PYTHON ?= python3
 PORT ?= 3000
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DATA_PLATFORM_HOME ?= $(CURDIR)/data
 
-.PHONY: install run ui dashboard test soak check bench schema lock clean
+.PHONY: install run ui dashboard test soak check audit bench schema lock clean
 
 install: $(VENV)/.installed
 
@@ -49,6 +50,19 @@ check: install
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -n 0 data_platform_tests/test_secret_scan.py
+
+# In an environment of its own: it is no part of what it judges.
+audit:
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+	  .venv-audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'; }
+	@found=$$(.venv-audit/bin/pip-audit -s osv --disable-pip --require-hashes --progress-spinner off \
+	  --timeout 30 -r requirements.lock 2>&1); code=$$?; \
+	case "$$found" in \
+	  *ConnectionError*|*ServiceError*|*Timeout*) \
+	    echo "Nothing was audited: the advisory service api.osv.dev cannot be reached from here."; exit 3;; \
+	  *) echo "$$found"; exit $$code;; \
+	esac
 
 bench: install
 	@for what in scoring redaction end_to_end growth first_start anomalies; do $(BIN)/python -m benchmarks.$$what || exit 1; done
@@ -61,4 +75,4 @@ lock:
 	  --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) data build *.egg-info
+	rm -rf $(VENV) .venv-audit data build *.egg-info

@@ -15,7 +15,12 @@ TEST_DATA_VARIABLE = "FEEDBACK_TEST_DATA"
 
 
 # A worker runs a whole file: these take minutes, and must not be what the others wait for.
-LONGEST_FILES = ("test_ui.py", "test_platforms.py", "test_machine_failures.py")
+LONGEST_FILES = (
+    "test_ui.py",
+    "test_platforms.py",
+    "test_machine_failures.py",
+    "test_secrets.py",
+)
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,8 +1,11 @@
 """The webhook as a sender meets it: signatures, limits, answers that mean durable, and a kill in between."""
 
+import asyncio
+import contextlib
 import hmac
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -16,7 +19,7 @@ import httpx2
 import pytest
 
 from data_platform.ingestion.feeds import Feeds
-from data_platform.ingestion.intake import Intake
+from data_platform.ingestion.intake import Intake, webhook_application
 from data_platform_tests.ingestion.platforms.stored import landed_rows, stored
 
 SECRET = "a-secret-of-the-survey"
@@ -174,3 +177,38 @@ def test_records_that_were_not_acknowledged_are_not_doubled_when_they_come_again
     intake.close()
     assert landed_rows(feeds) == 1
     assert stored(feeds, home) == {"1": "I love it"}
+
+
+def test_a_body_of_a_gigabyte_is_refused_at_its_beginning(endpoint):
+    sender, _ = endpoint
+    host, port = sender.url.removeprefix("http://").split(":")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(
+            b"POST /feeds/survey HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n"
+        )
+        with contextlib.suppress(ConnectionError):
+            connection.setblocking(False)
+            while sent < 50_000_000 and not select.select([connection], [], [], 0)[0]:
+                select.select([], [connection], [], 5)
+                sent += connection.send(bytes(65_536))
+        connection.settimeout(20)
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+    assert sent < 50_000_000
+
+
+def test_a_body_that_arrives_byte_by_byte_is_not_waited_for(settings, monkeypatch):
+    monkeypatch.setattr("data_platform.ingestion.intake.SECONDS_TO_SEND", 0.3)
+    scope = {"type": "http", "method": "POST", "path": "/feeds/survey", "headers": []}
+    statuses = []
+
+    async def receive():
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    application = webhook_application(settings)
+    asyncio.run(asyncio.wait_for(application({**scope, "query_string": b""}, receive, send), 10))
+    assert statuses[0] == 408
