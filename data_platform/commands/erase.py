@@ -117,6 +117,8 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
     Raises:
         DataPlatformError: something failed; the erasures stay open, and the next try goes on.
     """
+    from data_platform.automation.backup import held_backups
+
     with refreshing(settings) as (refresher, outcome, staleness, warehouse):
         days = [write.day for write in eraser.remove()]
         refresher.complete_history(warehouse)
@@ -130,6 +132,8 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
             )
             raise DataPlatformError(message)
         done = eraser.finish()
+    for path, created_at in held_backups(settings.home):
+        out.print(f"A backup may still hold them: {escape(str(path))} ({created_at:%Y-%m-%d})")
     for erasure in done:
         out.print(f"Erased: {erasure.subject}: {erasure.post_count} post(s).")
 
