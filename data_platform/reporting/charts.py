@@ -278,7 +278,7 @@ def coverage_chart(rows: Rows) -> Spec:
                 "status:N",
                 title=None,
                 scale=alt.Scale(domain=list(COVERAGE_COLORS), range=list(COVERAGE_COLORS.values())),
-                legend=alt.Legend(orient="top", columns=_COLUMNS),
+                legend=alt.Legend(orient="top", columns=3),  # as many as fit a phone
             ),
             tooltip=[
                 _when("date", "Day"),
