@@ -134,6 +134,8 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
         done = eraser.finish()
     for path, created_at in held_backups(settings.home):
         out.print(f"A backup may still hold them: {escape(str(path))} ({created_at:%Y-%m-%d})")
+    for folder in sorted(settings.home.glob("replaced-*")):
+        out.print(f"A restore moved these aside; they may still hold them: {escape(str(folder))}")
     for erasure in done:
         out.print(f"Erased: {erasure.subject}: {erasure.post_count} post(s).")
 
