@@ -1,7 +1,6 @@
 """Erasing posts where they were landed: which they are, what is kept of them, and which requests are not done yet."""
 
 import json
-import os
 import re
 import sqlite3
 import uuid
@@ -21,6 +20,8 @@ from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import Ledger
 from data_platform.ingestion.suppression import AUTHOR, POST, Suppression, replaced
 from data_platform.schemas import RAW_FEEDBACK
+from data_platform.storage.files import replaced as replaced_file
+from data_platform.storage.files import sync_folder
 from data_platform.storage.landing import LandingZone, Segment
 from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import Transaction
@@ -385,16 +386,8 @@ def _without_payloads(
 def _replace(landing: LandingZone, segment: Segment, table: pa.Table) -> None:
     """Write a segment anew in its place, durably, in one step."""
     path = landing.root / segment.path
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    mode = path.stat().st_mode
+    with replaced_file(path) as draft:
         pq.write_table(table, draft, compression="zstd")
-        with draft.open("rb") as stream:
-            os.fsync(stream.fileno())
-        draft.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    finally:
-        draft.unlink(missing_ok=True)
+        draft.chmod(mode)
+    sync_folder(path.parent)

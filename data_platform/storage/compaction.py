@@ -9,6 +9,7 @@ import duckdb
 
 from data_platform.errors import StorageError
 from data_platform.schemas import CURRENT_SENTIMENT_VIEW, SCHEMA_VERSION, TABLES
+from data_platform.storage.files import sync_folder
 from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import STORAGE_VERSION, Transaction, Warehouse
 
@@ -47,7 +48,7 @@ def compact(warehouse: Warehouse) -> Compacted:
                 os.fsync(stream.fileno())
             draft.replace(path)
             _log_of(path).unlink(missing_ok=True)  # it belongs to the old file, and is empty
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             _remove(draft)
         return Compacted(before, path.stat().st_size)
@@ -110,11 +111,3 @@ def _remove(draft: Path) -> None:
 
 def _log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

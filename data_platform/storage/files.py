@@ -10,8 +10,7 @@ from data_platform.storage.locks import is_there
 
 def replace_text(path: Path, text: str) -> None:
     """Write `text` to `path` in one step: who reads it meanwhile, or after a failure, sees it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = _draft_of(path)
     try:
         with draft.open("w", encoding="utf-8") as stream:
             stream.write(text)
@@ -26,15 +25,9 @@ def replace_text(path: Path, text: str) -> None:
 def replaced(path: Path) -> Iterator[Path]:
     """Yield an empty draft beside `path`; it takes the place of `path` in one step if the block ends well.
 
-    Only its owner can read the draft, and then the file. Drafts of processes that were killed are
-    removed: they may hold text that was erased since.
+    Only its owner can read the draft, and then the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    for left in path.parent.iterdir():
-        number = left.name.removeprefix(f".{path.name}.")
-        if number != left.name and number.isdigit() and not is_there(int(number)):
-            left.unlink(missing_ok=True)
+    draft = _draft_of(path)
     try:
         draft.unlink(missing_ok=True)
         draft.touch(0o600, exist_ok=False)
@@ -44,3 +37,25 @@ def replaced(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    """Return where this process writes what is to take the place of `path`.
+
+    Drafts of processes that were killed are removed: they may hold text that was erased since.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.iterdir():
+        number = left.name.removeprefix(f".{path.name}.")
+        if number != left.name and number.isdigit() and not is_there(int(number)):
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from data_platform.storage.files import sync_folder
+
 QUARANTINE = "quarantine"
 STAGING = ".staging"
 FOLDER_COLUMN = "landing_folder"
@@ -198,18 +200,9 @@ class SegmentWriter:
                     break
             if not same:
                 staged.replace(target)
-                _sync_folder(target_folder)
+                sync_folder(target_folder)
             published[path] = Segment(path, rows)
         return list(published.values())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def rows_by_day(segments: Sequence[Segment]) -> Mapping[date, int]:

@@ -362,8 +362,8 @@ KILLED_RUN = """
 
     if point == "between two segments":
         renamed = []
-        sync = landing_module._sync_folder
-        landing_module._sync_folder = lambda folder: killed() if renamed else renamed.append(sync(folder))
+        sync = landing_module.sync_folder
+        landing_module.sync_folder = lambda folder: killed() if renamed else renamed.append(sync(folder))
     collect_files(
         FileConnector(file_feed(timezone=zone), home), KilledLanding(home / "landing"),
         KilledLedger(home / "landing" / "ledger.sqlite"),

@@ -108,7 +108,13 @@ def killed_and_finished(copy_of, name, kills, seed):
     return deaths / kills
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("run", "erase") else pytest.mark.soak)
+        for name in COMMANDS
+    ],
+)
 def test_a_command_that_is_killed_and_run_again_ends_like_an_undisturbed_one(copy_of, name):
     # A kill moves the later points of the same platform: some of them are never reached.
     assert killed_and_finished(copy_of, name, KILLS, seed=1) >= 0.5
