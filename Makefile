@@ -65,7 +65,7 @@ audit:
 	esac
 
 bench: install
-	@for what in scoring redaction end_to_end growth first_start anomalies; do $(BIN)/python -m benchmarks.$$what || exit 1; done
+	@for what in scoring redaction end_to_end growth first_start anomalies monitoring; do $(BIN)/python -m benchmarks.$$what || exit 1; done
 
 schema: install
 	@$(BIN)/data-platform schema > data_platform/feedback.schema.json
