@@ -20,6 +20,11 @@ LONGEST_FILES = (
     "test_platforms.py",
     "test_machine_failures.py",
     "test_secrets.py",
+    "test_kills.py",
+    "test_erasure.py",
+    "test_backup.py",
+    "test_models.py",
+    "test_dashboard.py",
 )
 
 
