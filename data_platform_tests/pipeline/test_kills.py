@@ -96,13 +96,13 @@ def killed_and_finished(copy_of, name, kills, seed):
     kills = min(kills, total)
     points = [1 + number * total // kills for number in range(kills)]
     random.Random(seed).shuffle(points)
-    platform = copy_of("killed")
-    deaths = 0
-    for number, point in enumerate(points):
-        # At most twenty kills on the way of one platform, then it has to come right.
-        deaths += run_killed(platform.environment, platform.folder, commands[0], point) == -1
-        if number % 20 == 19 or number == len(points) - 1:
-            assert finish(platform, commands) == expected, f"after kills at {points[: number + 1]}"
+    platform, deaths = copy_of("killed"), 0
+    for number, point in enumerate(points, start=1):
+        killed = run_killed(platform.environment, platform.folder, commands[0], point) == -1
+        deaths += killed
+        # What gets through between kills, and what was killed to the end, has to come right.
+        if not killed or number == len(points):
+            assert finish(platform, commands) == expected, f"after kills at {points[:number]}"
             shutil.rmtree(platform.folder)
             platform = copy_of("killed")
     return deaths / kills
