@@ -15,6 +15,7 @@ from data_platform.ingestion.erasure import (
 )
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.raw import load_days
+from data_platform.ingestion.selection import landed_feeds, platform_of
 from data_platform.ingestion.suppression import Suppression
 from data_platform.reporting.snapshot import publish
 from data_platform.schemas import HUMAN_LABELS, RAW_FEEDBACK, TABLES
@@ -65,15 +66,15 @@ class Eraser:
         suppression = self.ledger.suppression(key)
         count = apply_suppression(self._feeds, self.ledger)
         logger.info("%s segment(s) were written anew without erased posts", count)
-        platforms = {name: self._feeds.settings.feed(name).platform for name in self._feeds.names}
-        self.ledger.forget_items(suppression, platforms)
+        names = sorted({*self._feeds.names, *landed_feeds(self._feeds.landing)})
+        self.ledger.forget_items(suppression, {platform_of(self._feeds, n) for n in names})
         writes: dict[date, DayWrite] = {}
         for day in self._days_with(suppression):
             with self.warehouse.transaction() as transaction:
                 found = load_days(
                     transaction,
                     self._feeds.landing,
-                    self._feeds.names,
+                    names,
                     DaySpan.of(day),
                     is_anew=True,
                 )

@@ -386,9 +386,7 @@ def _carry_rows(db: sqlite3.Connection, table: str) -> None:
         query = "SELECT sql FROM former.sqlite_master WHERE type = 'table' AND name = ?"
         db.execute(db.execute(query, (table,)).fetchone()[0])
     shared = [name for name in columns if name in _columns(db, "main", table)]
-    # A completed erasure no longer knows what to look for in quarantine.
-    values = {"completed_at": "NULL", "phrases": "coalesce(phrases, '[]')"}
-    selected = ", ".join(values.get(name, name) for name in shared)
+    selected = ", ".join("NULL" if name == "completed_at" else name for name in shared)
     db.execute(
         f"INSERT OR IGNORE INTO main.{table} ({', '.join(shared)})"
         f" SELECT {selected} FROM former.{table}"

@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from data_platform.commands.refreshing import existing_warehouse, refreshing, rewrite_report
-from data_platform.errors import ConfigurationError, DataPlatformError
+from data_platform.errors import DataPlatformError
+from data_platform.printable import printable
 from data_platform.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from data_platform.automation.erasing import Eraser
-    from data_platform.ingestion.erasure import Found
     from data_platform.ingestion.feeds import Feeds
+    from data_platform.ingestion.selection import Found
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -44,11 +45,11 @@ def erase(
 
     Name at least one of --post, --author, --feed and --before. Only a keyed hash stays, by which the
     posts are recognised: no file, no collection and no backfill brings them back, and with --author
-    nothing of the same author is taken in any more. Your own files and backups are yours to mend:
+    alone nothing of the same author is taken in any more. Your own files and backups are yours to mend:
     the command names them.
     """
-    from data_platform.ingestion.erasure import Selection, find_posts
     from data_platform.ingestion.feeds import Feeds
+    from data_platform.ingestion.selection import Selection, find
 
     settings = load_settings()
     feeds = Feeds(settings)
@@ -60,15 +61,10 @@ def erase(
             return
         complete_erasures(settings, eraser)
         return
-    if not (posts or author or feed or before):
-        message = "Name what to erase: --post ID, --author HANDLE, --feed NAME or --before DAY."
-        raise ConfigurationError(message)
-    if feed is not None:
-        settings.feed(feed)
     selection = Selection(posts, author, feed, before.date() if before else None)
-    found = find_posts(feeds, selection)
+    found = find(feeds, selection)
     _print(found)
-    if not found.feedback_ids and not found.held_count and not (author or posts):
+    if found.is_empty:
         out.print("Nothing is erased.")
         return
     if dry_run:
@@ -142,12 +138,12 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
 
 def _print(found: "Found") -> None:
     out.print(
-        f"{len(found.feedback_ids)} post(s) of {len(found.days)} day(s) in {found.segment_count}"
-        f" segment(s), {found.held_count} record(s) in quarantine."
+        f"{found.post_count} post(s) of {len(found.days)} day(s) in {found.segment_count}"
+        f" segment(s), {len(found.quarantine_ids)} record(s) in quarantine."
     )
     if found.files:
         out.print("Delivered by these, which stay as they are and are yours to mend:")
         for name in sorted(found.files)[:FILES_SHOWN]:
-            out.print(f"   {escape(''.join(c if c.isprintable() else ' ' for c in name))}")
+            out.print(f"   {escape(printable(name))}")
         if len(found.files) > FILES_SHOWN:
             out.print(f"   and {len(found.files) - FILES_SHOWN} more")

@@ -1,7 +1,6 @@
 """The command `export`: a table of the published snapshot as a file for other programs."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -108,7 +107,7 @@ def _export_author(handle: str, path: Path) -> None:
     from data_platform.commands.refreshing import existing_warehouse
     from data_platform.ingestion.feeds import Feeds
     from data_platform.reporting.subject_access import author_record
-    from data_platform.storage.files import replace_text
+    from data_platform.storage.files import replaced
 
     settings = load_settings()
     with existing_warehouse(settings).transaction() as transaction:
@@ -118,9 +117,6 @@ def _export_author(handle: str, path: Path) -> None:
     if path == STANDARD_OUTPUT:
         click.echo(text)
         return
-    previous = os.umask(0o077)
-    try:
-        replace_text(path, text + "\n")
-    finally:
-        os.umask(previous)
+    with replaced(path) as draft:  # its owner's alone
+        draft.write_text(text + "\n", encoding="utf-8")
     err.print(f"{counted}: {escape(str(path))}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data_platform.ingestion.drift import Drift, drift_of
-from data_platform.ingestion.suppression import AUTHOR, POST, Suppression
+from data_platform.ingestion.suppression import AUTHOR, POST, RECORD, Suppression
 from data_platform.storage.landing import Segment
 from data_platform.storage.refusals import explained
 
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS suppressed (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erasures (
     erasure_id TEXT PRIMARY KEY, subject TEXT NOT NULL, requested_at TEXT NOT NULL,
-    completed_at TEXT, post_count INTEGER NOT NULL, phrases TEXT, files TEXT NOT NULL
+    completed_at TEXT, post_count INTEGER NOT NULL, files TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS purges (purged_at TEXT NOT NULL, segment_count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS windows (
@@ -464,10 +464,13 @@ class Ledger:
         """
         with self._open() as db:
             rows = db.execute("SELECT kind, id_hash FROM suppressed").fetchall()
-        posts, authors = (
-            frozenset(found for kind, found in rows if kind == wanted) for wanted in (POST, AUTHOR)
+        return Suppression(
+            key,
+            *(
+                frozenset(found for kind, found in rows if kind == wanted)
+                for wanted in (POST, AUTHOR, RECORD)
+            ),
         )
-        return Suppression(key, posts, authors)
 
     def finish(self, feed: str, finished_at: datetime, error: str | None) -> None:
         """Record the end of a collection of `feed`, and its error if it failed."""

@@ -76,8 +76,10 @@ def replay_quarantine(
     """
     feed = connector.feed
     replay = Replay()
-    suppression = ledger.suppression(author_key)
-    with held_feed(landing, feed.name), PostContract(feed, author_key, suppression) as contract:
+    with (
+        held_feed(landing, feed.name),
+        PostContract(feed, author_key, ledger.suppression(author_key)) as contract,
+    ):
         finish_removals(landing, ledger, feed.name)
         for held in ledger.held_deliveries(feed.name):
             _replay_delivery(connector, contract, landing, ledger, open_days, held, replay)

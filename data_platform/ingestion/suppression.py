@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from data_platform.schemas import LANDED_COLUMNS
 
-POST, AUTHOR = "post", "author"
+POST, AUTHOR, RECORD = "post", "author", "record"
+ERASED = "erased-"
 HASH_CHARACTERS = 32
 # content_hash of a deleted record: body, title and rating are null (see contract.content_hash_sql).
 DELETED_HASH = sha256(b"null;null;null;4:true;").hexdigest()
@@ -26,11 +27,13 @@ class Suppression:
         key: of the hashes; whoever has the list alone cannot tell which posts are on it.
         posts: `erased_id` of each erased post.
         authors: author_id (itself a keyed hash) of each erased author.
+        records: quarantine_id of each erased record that was refused.
     """
 
     key: bytes
     posts: frozenset[str] = frozenset()
     authors: frozenset[str] = frozenset()
+    records: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.posts or self.authors)
@@ -69,7 +72,7 @@ class Suppression:
         return replaced(posts, pa.array([self.holds(*pair) for pair in pairs]), self._tombstone)
 
     def _tombstone(self, row: dict[str, Any]) -> dict[str, Any]:
-        hashed = f"erased-{self.erased_id(row['feedback_id'])}"
+        hashed = ERASED + self.erased_id(row["feedback_id"])
         return {
             "feedback_id": f"{row['source']}:{hashed}",
             "source_id": hashed,

@@ -3,8 +3,13 @@
 from typing import Any
 
 from data_platform.ingestion.authors import hash_handles
-from data_platform.ingestion.erasure import held_records
 from data_platform.ingestion.feeds import Feeds
+from data_platform.ingestion.selection import (
+    Selection,
+    held_rows,
+    landed_feeds,
+    platform_of,
+)
 from data_platform.storage.warehouse import Transaction
 
 _POSTS = """
@@ -28,12 +33,19 @@ def author_record(transaction: Transaction, feeds: Feeds, handle: str) -> dict[s
         handle: as a source writes it, with or without @; it is looked for on every platform.
     """
     key = feeds.author_key()
-    platforms = {feeds.settings.feed(name).platform for name in feeds.names}
+    names = landed_feeds(feeds.landing)
+    platforms = {platform_of(feeds, name) for name in names}
+    selection = Selection(author=handle)
     ids = sorted({a for platform in platforms for a in hash_handles(handle, platform, key)})
     return {
         "handle": handle,
         "author_ids": ids,
         "posts": transaction.arrow(_POSTS, [ids]).to_pylist(),
         "scores": transaction.arrow(_SCORES, [ids]).to_pylist(),
-        "quarantine": held_records(feeds, handle),
+        "quarantine": [
+            {"feed": name, "reason": row["reason"], "payload": row["payload"]}
+            for name in names
+            for segment in feeds.landing.segments([name], None)
+            for row in held_rows(feeds, name, segment, selection)
+        ],
     }

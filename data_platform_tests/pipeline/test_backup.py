@@ -478,10 +478,10 @@ ERASED = """
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS erasures (
         erasure_id TEXT PRIMARY KEY, subject TEXT NOT NULL, requested_at TEXT NOT NULL,
-        completed_at TEXT, post_count INTEGER NOT NULL, phrases TEXT, files TEXT NOT NULL
+        completed_at TEXT, post_count INTEGER NOT NULL, files TEXT NOT NULL
     );
     INSERT INTO suppressed VALUES ('post', 'abc', 'e1');
-    INSERT INTO erasures VALUES ('e1', '1 post', '2026-04-01', '2026-04-02', 1, NULL, '[]');
+    INSERT INTO erasures VALUES ('e1', '1 post', '2026-04-01', '2026-04-02', 1, '[]');
 """
 
 
@@ -492,7 +492,7 @@ def test_what_was_erased_since_is_carried_over_and_is_to_be_erased_again(backed_
     assert "1 erasure(s) must be done again" in output
     with closing(sqlite3.connect(copy.home / "landing/ledger.sqlite")) as db:
         assert db.execute("SELECT * FROM suppressed").fetchall() == [("post", "abc", "e1")]
-        assert db.execute("SELECT completed_at, phrases FROM erasures").fetchall() == [(None, "[]")]
+        assert db.execute("SELECT completed_at FROM erasures").fetchall() == [(None,)]
 
 
 def test_a_former_ledger_that_is_broken_is_no_obstacle(original, backed_up, copy):

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from data_platform.cli import main
@@ -141,7 +142,17 @@ def test_a_feed_is_erased_up_to_a_day(erased_shop):
     assert "No erasure is open." in shop.cli("erase", "--resume")
 
 
-@pytest.mark.parametrize("options", [[], ["--feed", "shpo"], ["--before", "yesterday"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--feed", "shpo"],
+        ["--before", "yesterday"],
+        ["--author", "@"],
+        ["--author", ""],
+        ["--post", " "],
+    ],
+)
 def test_mistakes_are_told(erased_shop, options):
     assert "Traceback" not in erased_shop.cli("erase", *options, code=2)
 
@@ -186,7 +197,7 @@ def test_what_is_due_for_long_is_told(erased_shop):
     assert shop.published("SELECT count(*) FROM erasures") == [(0,)]
     with sqlite3.connect(shop.home / "landing" / "ledger.sqlite") as ledger:
         ledger.execute(
-            "INSERT INTO erasures VALUES ('e', 'posts', '2026-01-01T00:00:00+00:00', NULL, 1, '[]', '[]')"
+            "INSERT INTO erasures VALUES ('e', 'posts', '2026-01-01T00:00:00+00:00', NULL, 1, '[]')"
         )
     shop.cli("run")
     status = json.loads(shop.cli("status", "--json", code=1))
@@ -197,3 +208,50 @@ def test_what_is_due_for_long_is_told(erased_shop):
     ((completed_at,),) = shop.published("SELECT completed_at FROM erasures")
     assert completed_at
     assert "what_was_deleted_is_gone_in_time" not in shop.cli("status", "--json")
+
+
+def test_an_author_up_to_a_day_is_no_author_for_good(erased_shop):
+    """What a narrower request does not name stays, and goes on being taken in."""
+    shop = erased_shop
+    shop.cli("erase", "--author", "quill", "--before", "2026-03-03", "--yes")
+    assert counts(shop) == {"2026-03-02": 2, "2026-03-04": 1}
+    assert holders(shop, "broken kettle") == []
+    shop.deliver("new.csv", [{**POSTS[0], "id": "new-9", "at": "2026-03-06T10:00:00Z"}], day=6)
+    shop.run()
+    assert counts(shop)["2026-03-06"] == 1
+
+
+def test_refused_records_of_an_erased_feed_are_emptied(erased_shop):
+    shop = erased_shop
+    shop.cli("erase", "--feed", "shop", "--yes")
+    assert holders(shop, SECRET) == []
+    assert holders(shop, "bad-4") == []
+
+
+def test_a_short_id_does_not_empty_what_only_mentions_it(erased_shop):
+    shop = erased_shop
+    shop.deliver("c.csv", [{**REFUSED, "id": "77", "text": "1 star of 5, quill said"}], day=5)
+    shop.run()
+    shop.cli("erase", "--post", "1", "--yes")
+    assert holders(shop, "1 star of 5")
+    shop.cli("erase", "--author", "bo", "--yes")
+    assert holders(shop, "1 star of 5")
+    assert "77" in str(shop.rows("SELECT source_id FROM quarantined_feedback"))
+
+
+def test_an_id_that_has_not_come_yet_is_erased_when_it_comes(erased_shop):
+    shop = erased_shop
+    shop.cli("erase", "--post", "later-7", "--yes")
+    shop.deliver("d.csv", [{**POSTS[1], "id": "later-7", "text": "a turquoise umbrella"}], day=5)
+    shop.run()
+    assert holders(shop, "turquoise umbrella") == []
+
+
+def test_posts_of_a_feed_that_is_configured_no_more_are_erased_too(erased_shop):
+    shop = erased_shop
+    other = {**SHOP["feeds"][0], "name": "other", "path": "other/*.csv"}
+    path = shop.folder / "feedback.yaml"
+    path.write_text(yaml.safe_dump({**SHOP, "feeds": [other]}), encoding="utf-8")
+    shop.cli("erase", "--author", "quill", "--yes")
+    assert holders(shop, SECRET) == []
+    assert shop.rows("SELECT count(*) FROM raw_feedback WHERE NOT is_deleted") == [(2,)]
