@@ -6,7 +6,12 @@ from typing import Any
 
 import dagster as dg
 
-from data_platform.schemas import FEED_COVERAGE, QUARANTINED_FEEDBACK, SOURCE_HEALTH
+from data_platform.schemas import (
+    COMPLIANCE_SWEEP,
+    FEED_COVERAGE,
+    QUARANTINED_FEEDBACK,
+    SOURCE_HEALTH,
+)
 
 Condition = dg.AutomationCondition[Any]
 
@@ -104,6 +109,7 @@ def with_upkeep(assets: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefiniti
             QUARANTINED_FEEDBACK.name,
             SOURCE_HEALTH.name,
             FEED_COVERAGE.name,
+            COMPLIANCE_SWEEP.name,
         ):
             condition = after_collections()
         elif spec.partitions_def is not None:

@@ -57,6 +57,7 @@ RECORDS_PER_DELIVERY = 2_000
 SECONDS_PER_DELIVERY = 20.0
 RECHECKED_PER_WINDOW = 100
 RECHECKED_PER_COLLECTION = 500
+REQUESTS_PER_RECHECK = 20  # what they found is stored, before the next ones are made
 MOSTLY_REFUSED_SHARE = 0.9
 MOSTLY_REFUSED_MIN_RECORDS = 10
 # After so many collections in a row that failed, those that start by themselves wait, and longer each time.
@@ -311,7 +312,7 @@ class _Puller:
 
     def recheck_stale(self, stream: str, age: timedelta) -> None:
         """Ask for known posts that were not seen for `age`."""
-        if not self._connector.can_recheck:
+        if not self._connector.can_recheck():
             return
         now = datetime.now(UTC)
         name = self._connector.feed.name
@@ -328,20 +329,23 @@ class _Puller:
         self, missing: Sequence[Known], window: OpenWindow, token: Mapping[str, Any] | None
     ) -> None:
         """Land what became of known posts."""
-        found = self._connector.recheck(missing)
-        read = _Read()
-        self._take(window, found.items, read)
-        posted = {post.source_id: post for post in missing}
-        gone = [
-            {
-                "source_id": source_id,
-                "posted_at": at.isoformat() if (at := posted[source_id].posted_at) else None,
-                "change": "delete",
-            }
-            for source_id in found.gone
-        ]
-        self._take_records(window, [(dict(record), record, "") for record in gone], (), read)
-        self._store(window, token, read)
+        size = REQUESTS_PER_RECHECK * self._connector.asked_at_once
+        for start in range(0, len(missing), size):
+            asked = missing[start : start + size]
+            found = self._connector.recheck(asked)
+            read = _Read()
+            self._take(window, found.items, read)
+            posted = {post.source_id: post for post in asked}
+            gone = [
+                {
+                    "source_id": source_id,
+                    "posted_at": at.isoformat() if (at := posted[source_id].posted_at) else None,
+                    "change": "delete",
+                }
+                for source_id in found.gone
+            ]
+            self._take_records(window, [(dict(record), record, "") for record in gone], (), read)
+            self._store(window, token, read)
 
     def _take_gone(self, window: OpenWindow, prefixes: Sequence[str], read: _Read) -> None:
         """Take known posts for deleted whose ids begin so: their author's account is gone."""

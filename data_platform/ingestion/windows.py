@@ -423,15 +423,39 @@ class WindowLedger(Ledger):
         return [Known(row[0], row[1], moment(row[2])) for row in rows]
 
     def not_seen_since(self, feed: str, stream: str, before: datetime, limit: int) -> list[Known]:
-        """Return known posts of a stream that were not seen since a moment, the longest ago first."""
+        """Return known posts of a stream that no stream has shown since, the longest ago first."""
         with self._open() as db:
             rows = db.execute(
-                "SELECT source_id, native_id, posted_at FROM items WHERE feed = ? AND stream = ?"
-                " AND observed_at < ? AND NOT is_gone AND native_id <> ''"
-                " ORDER BY observed_at LIMIT ?",
+                "SELECT source_id, native_id, posted_at FROM items AS i WHERE feed = ?1"
+                " AND stream = ?2 AND observed_at < ?3 AND NOT is_gone AND native_id <> ''"
+                " AND NOT EXISTS (SELECT 1 FROM items AS o WHERE o.feed = ?1"
+                " AND o.source_id = i.source_id AND o.observed_at >= ?3)"
+                " ORDER BY observed_at LIMIT ?4",
                 (feed, stream, stamp(before), limit),
             ).fetchall()
         return [Known(row[0], row[1], moment(row[2]) if row[2] else None) for row in rows]
+
+    def sightings(
+        self, feed: str, due_before: datetime, overdue_before: datetime
+    ) -> list[tuple[date, int, datetime, int, int]]:
+        """Count known posts by the day (UTC) on which the platform last showed them, in order.
+
+        Returns:
+            Day, posts, when the first of them was seen, and how many of them were seen before each
+            of the two moments.
+        """
+        with self._open() as db:
+            rows = db.execute(
+                "WITH seen AS (SELECT max(observed_at) AS seen_at FROM items WHERE feed = ?1"
+                " AND NOT is_gone AND native_id <> '' GROUP BY source_id)"
+                " SELECT substr(seen_at, 1, 10), count(*), min(seen_at),"
+                " count(*) FILTER (WHERE seen_at < ?2), count(*) FILTER (WHERE seen_at < ?3)"
+                " FROM seen GROUP BY 1 ORDER BY 1",
+                (feed, stamp(due_before), stamp(overdue_before)),
+            ).fetchall()
+        return [
+            (date.fromisoformat(day), n, moment(at), due, late) for day, n, at, due, late in rows
+        ]
 
     def covered(self, feed: str) -> dict[str, list[tuple[datetime, datetime]]]:
         """Return the stretches of time that are collected, by stream, in order."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data_platform.errors import DataPlatformError
 from data_platform.feed_settings import interval
@@ -20,8 +21,10 @@ from data_platform.monitoring.drift import DriftLimits, refresh_drift
 from data_platform.monitoring.health import measure_sources
 from data_platform.monitoring.metrics import WHOLE_TABLE, StepRun, metric_rows, refresh_metrics
 from data_platform.monitoring.series import refresh_signals
+from data_platform.monitoring.sweep import plan_sweep, refresh_sweep
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
+    COMPLIANCE_SWEEP,
     COVERAGE_STATES,
     DAILY_SENTIMENT,
     DAILY_SIGNALS,
@@ -71,6 +74,7 @@ COLLECTED_WELL = "every_feed_was_collected_without_error"
 NO_INCIDENT_IS_OPEN = "no_incident_is_open"
 NO_GAP_IS_OPEN = "no_gap_is_open"
 MAX_GAPS_SHOWN = 20
+SEEN_AGAIN_IN_TIME = "posts_are_asked_for_again_in_time"
 ERASED_IN_TIME = "what_was_deleted_is_gone_in_time"
 DEADLINE = "deadline_at"
 DRIFT_CHECKS = {
@@ -153,6 +157,7 @@ def monitoring_assets(feeds: Feeds) -> list[dg.AssetsDefinition]:
         _feed_coverage(feeds),
         _feed_drift(feeds),
         _erasures(feeds),
+        _compliance_sweep(feeds),
         _signals(feeds),
         _pipeline_metrics(feeds),
     ]
@@ -258,6 +263,53 @@ def _erasures(feeds: Feeds) -> dg.AssetsDefinition:
         yield table_result(ERASURES, row_count, digest, {"open_erasures": len(waiting)})
 
     return erasures
+
+
+def _compliance_sweep(feeds: Feeds) -> dg.AssetsDefinition:
+    @dg.multi_asset(
+        name=COMPLIANCE_SWEEP.name,
+        specs=[
+            table_spec(
+                COMPLIANCE_SWEEP,
+                group=GROUP,
+                deps=[feed_key(name) for name in feeds.names],
+                partitions=None,
+            )
+        ],
+        check_specs=[
+            rules_spec(COMPLIANCE_SWEEP),
+            dg.AssetCheckSpec(
+                SEEN_AGAIN_IN_TIME,
+                asset=COMPLIANCE_SWEEP.name,
+                description="Every known post of a feed with recheck_after was shown by its platform,"
+                " or asked for again, a day after it was due at the latest.",
+            ),
+        ],
+    )
+    def compliance_sweep(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        plan = plan_sweep(feeds, datetime.now(UTC))
+        try:
+            with warehouse.warehouse.transaction() as transaction:
+                _, rules = refresh_sweep(transaction, plan)
+                row_count, digest = transaction.digest(COMPLIANCE_SWEEP)
+        except DataPlatformError as error:
+            yield from fail_whole(warehouse.warehouse, error)
+            return
+        overdue: Counter[str] = Counter()
+        for row in plan.select(["feed", "overdue_count"]).to_pylist():
+            overdue[row["feed"]] += row["overdue_count"]
+        late = {f"overdue_{feed}": count for feed, count in sorted(overdue.items()) if count}
+        yield rules_result(COMPLIANCE_SWEEP, rules)
+        yield dg.AssetCheckResult(
+            passed=not late,
+            check_name=SEEN_AGAIN_IN_TIME,
+            asset_key=COMPLIANCE_SWEEP.name,
+            metadata={"overdue_posts": overdue.total(), **late},
+        )
+        numbers = {name: pc.sum(plan[name]).as_py() or 0 for name in ("due_count", "post_count")}
+        yield table_result(COMPLIANCE_SWEEP, row_count, digest, numbers)
+
+    return compliance_sweep
 
 
 def _feed_drift(feeds: Feeds) -> dg.AssetsDefinition:

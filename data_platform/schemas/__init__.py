@@ -6,6 +6,7 @@ from data_platform.schemas.alerts import ALERTS, NOTIFICATIONS, WATCH_CURSORS
 from data_platform.schemas.bookkeeping import DAY_VERSIONS, LOADED_SEGMENTS
 from data_platform.schemas.cleaning import CLEANED_FEEDBACK, LANGUAGE, SCORED_TEXT_HASH
 from data_platform.schemas.monitoring import (
+    COMPLIANCE_SWEEP,
     COVERAGE_STATES,
     ERASURES,
     FEED_COVERAGE,
@@ -63,6 +64,7 @@ STAGE_TABLES: tuple[Table, ...] = (
     FEED_COVERAGE,
     FEED_DRIFT,
     ERASURES,
+    COMPLIANCE_SWEEP,
     PIPELINE_METRICS,
     DAILY_SIGNALS,
     INCIDENTS,
@@ -101,6 +103,7 @@ __all__ = [
     "BOOKKEEPING_TABLES",
     "CAMPAIGNS",
     "CLEANED_FEEDBACK",
+    "COMPLIANCE_SWEEP",
     "CONTRACT_VERSION",
     "COVERAGE_STATES",
     "CURRENT_SENTIMENT_VIEW",

@@ -261,3 +261,46 @@ ERASURES = Table(
     ),
     is_published=True,
 )
+
+COMPLIANCE_SWEEP = Table(
+    name="compliance_sweep",
+    description="One row per pulled feed and day on which posts were last seen: when they have to be"
+    " asked for again, so that edits and deletions follow, by when, and what that takes.",
+    columns=(
+        FEED,
+        Column("last_seen_date", "DATE", "Day (UTC) on which the platform last showed them.", True),
+        Column("post_count", "BIGINT", "Posts that are not known to be deleted.", True),
+        Column(
+            "due_at",
+            "TIMESTAMPTZ",
+            "From when the first of them is asked for again (recheck_after); null: none is.",
+        ),
+        Column("deadline_at", "TIMESTAMPTZ", "By when it must have been; null as due_at."),
+        Column("due_count", "BIGINT", "Posts that are due now.", True, is_volatile=True),
+        Column("overdue_count", "BIGINT", "Posts past their deadline.", True, is_volatile=True),
+        Column(
+            "request_count",
+            "BIGINT",
+            "Requests that asking for all of them takes; null: the platform cannot be asked.",
+        ),
+        Column(
+            "reason",
+            "VARCHAR",
+            "Why they are not asked for again, and how deletions are noticed then; null: they are.",
+        ),
+    ),
+    key=("feed", "last_seen_date"),
+    row_rules=(
+        RowRule(
+            "what_is_not_asked_for_has_a_reason",
+            "(due_at IS NULL) = (reason IS NOT NULL) AND (due_at IS NULL) = (deadline_at IS NULL)",
+            "Posts are due some day, or it is said why not.",
+        ),
+        RowRule(
+            "counts_are_within_each_other",
+            "post_count >= due_count AND due_count >= overdue_count AND overdue_count >= 0",
+            "What is overdue is due, and what is due is known.",
+        ),
+    ),
+    is_published=True,
+)

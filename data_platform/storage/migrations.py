@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from data_platform.schemas import (
     ALERTS,
     CAMPAIGNS,
+    COMPLIANCE_SWEEP,
     DAILY_SENTIMENT,
     DAILY_SIGNALS,
     DAY_VERSIONS,
@@ -97,6 +98,7 @@ MIGRATIONS: Mapping[int, Sequence[str]] = {
         PIPELINE_METRICS.ddl,
         FEED_DRIFT.ddl,
         ERASURES.ddl,
+        COMPLIANCE_SWEEP.ddl,
         SENTIMENT_CALIBRATION.ddl,
         SENTIMENT_CONFUSIONS.ddl,
         MODEL_COMPARISON.ddl,

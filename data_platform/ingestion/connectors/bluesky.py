@@ -35,7 +35,6 @@ from data_platform.ingestion.connectors.json_records import parse_json
 POSTS = "app.bsky.feed.post"
 JETSTREAM = "jetstream"
 PAGE_SIZE = 100  # getAuthorFeed, searchPosts: limit at most 100 (their lexicons)
-LOOKED_UP_AT_ONCE = 25  # getPosts: at most 25 (its lexicon)
 # Events are kept for about a day for those who come back; what is older cannot be followed.
 ARCHIVE = timedelta(hours=24)
 # Coming back, the last seconds are read again: events are in order for each account, not overall.
@@ -88,6 +87,7 @@ class BlueskyConnector(Connector[BlueskyFeed]):
         cost="nothing; the stream has no limit, the service says its own",
         needs="nothing; an access token for searches, where the service allows them at all",
     )
+    asked_at_once = 25  # getPosts: at most 25 (its lexicon)
     remembers: ClassVar[timedelta | None] = None
 
     def __init__(self, feed: BlueskyFeed, http: Http) -> None:
@@ -372,8 +372,8 @@ class BlueskyConnector(Connector[BlueskyFeed]):
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for posts 25 at a time; those that are not answered are gone."""
         found = Rechecked()
-        for start in range(0, len(posts), LOOKED_UP_AT_ONCE):
-            asked = posts[start : start + LOOKED_UP_AT_ONCE]
+        for start in range(0, len(posts), self.asked_at_once):
+            asked = posts[start : start + self.asked_at_once]
             answer = self._ask("app.bsky.feed.getPosts", {"uris": [p.source_id for p in asked]})
             items = list(objects(required_list(answer, "posts")))
             there = {item.get("uri") for item in items}

@@ -127,6 +127,8 @@ class Connector(ABC, Generic[FeedT]):
     traits: ClassVar[Traits]
     # How long posts are remembered after they were last seen; None: for ever.
     remembers: ClassVar[timedelta | None] = timedelta(days=60)
+    # How many posts `recheck` asks for with one request.
+    asked_at_once: ClassVar[int] = 1
 
     def __init__(self, feed: FeedT, http: Http) -> None:
         self.feed = feed
@@ -167,12 +169,12 @@ class Connector(ABC, Generic[FeedT]):
 
         Only for platforms that can be asked for single posts, to make sure.
         """
-        return self.traits.listed_by == "posted" and self.can_recheck
+        return self.traits.listed_by == "posted" and self.can_recheck()
 
-    @property
-    def can_recheck(self) -> bool:
+    @classmethod
+    def can_recheck(cls) -> bool:
         """True if the platform can be asked for single posts."""
-        return type(self).recheck is not Connector.recheck
+        return cls.recheck is not Connector.recheck
 
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for posts that are known, to see which were edited or deleted.

@@ -48,6 +48,7 @@ class RedditConnector(Connector[RedditFeed]):
         cost="a page is 100 items; 100 requests a minute for each client id",
         needs="an application that Reddit has approved: its client id and secret",
     )
+    asked_at_once = PAGE_SIZE
 
     def __init__(self, feed: RedditFeed, http: Http) -> None:
         super().__init__(feed, http)

@@ -50,6 +50,7 @@ class StackExchangeConnector(Connector[StackExchangeFeed]):
         cost="a page is 100 posts; 300 requests a day for each address, 10,000 with a key",
         needs="nothing; a key for more than 300 requests a day",
     )
+    asked_at_once = PAGE_SIZE
 
     def __init__(self, feed: StackExchangeFeed, http: Http) -> None:
         super().__init__(feed, http)

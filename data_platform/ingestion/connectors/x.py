@@ -35,7 +35,6 @@ REACH = timedelta(days=7) - timedelta(minutes=1)
 MARGIN = timedelta(minutes=15)
 # "end_time must be a minimum of 10 seconds prior to the request time": the same pages.
 FRESHEST = timedelta(seconds=15)
-LOOKED_UP_AT_ONCE = 100  # docs.x.com/x-api/posts/get-posts-by-ids
 FIELDS = (
     "created_at,lang,public_metrics,conversation_id,referenced_tweets,author_id,"
     "edit_history_tweet_ids,note_tweet"
@@ -61,6 +60,7 @@ class XConnector(Connector[XFeed]):
         cost="about 0.005 USD for each post read, again on another day (UTC); 450 requests in 15 min",
         needs="a developer account with credit, and the bearer token of its application",
     )
+    asked_at_once = 100  # docs.x.com/x-api/posts/get-posts-by-ids
 
     def __init__(self, feed: XFeed, http: Http) -> None:
         super().__init__(feed, http)
@@ -186,8 +186,8 @@ class XConnector(Connector[XFeed]):
         """Look posts up 100 at a time; each that is there costs what a post read costs."""
         found = Rechecked()
         budget, price = self.http.budget, self.feed.usd_per_post
-        for start in range(0, len(posts), LOOKED_UP_AT_ONCE):
-            asked = posts[start : start + LOOKED_UP_AT_ONCE]
+        for start in range(0, len(posts), self.asked_at_once):
+            asked = posts[start : start + self.asked_at_once]
             budget.require_units(len(asked) * price)
             ids = ",".join(post.native_id for post in asked)
             answer = self.http.get_json(

@@ -25,7 +25,6 @@ from data_platform.ingestion.connectors.connector import (
 from data_platform.ingestion.connectors.http import Http
 
 PAGE_SIZE = 100  # the most: developers.google.com/youtube/v3/docs/commentThreads/list
-RECHECKED_AT_ONCE = 50  # the most ids of comments.list
 UNITS_PER_CALL = 1.0  # developers.google.com/youtube/v3/determine_quota_cost: every list
 QUOTA = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
 PARAMETER = {"video": "videoId", "channel": "allThreadsRelatedToChannelId"}
@@ -48,6 +47,7 @@ class YouTubeConnector(Connector[YouTubeFeed]):
         cost="1 quota unit a page of 100; a project has 10,000 units a day",
         needs="an API key of a Google Cloud project with the YouTube Data API v3",
     )
+    asked_at_once = 50  # the most ids of comments.list
 
     def __init__(self, feed: YouTubeFeed, http: Http) -> None:
         super().__init__(feed, http)
@@ -153,8 +153,8 @@ class YouTubeConnector(Connector[YouTubeFeed]):
     def recheck(self, posts: Sequence[Known]) -> Rechecked:
         """Ask for comments 50 at a time; what is not answered is gone."""
         found = Rechecked()
-        for start in range(0, len(posts), RECHECKED_AT_ONCE):
-            asked = posts[start : start + RECHECKED_AT_ONCE]
+        for start in range(0, len(posts), self.asked_at_once):
+            asked = posts[start : start + self.asked_at_once]
             videos = dict(post.native_id.split("@", 1) for post in asked)
             ids = ",".join(videos)
             answer = self._list("comments", {"part": "snippet", "id": ids, "maxResults": None})
