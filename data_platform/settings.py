@@ -103,6 +103,11 @@ class FeedbackConfig(Strict):
         default="24h",
         description="By when no byte may be left of what was deleted at the source or is to be erased.",
     )
+    keep_runs: PositiveInterval = Field(
+        default="90d",
+        description="Runs that ended longer ago leave Dagster's history, unless a partition stands as"
+        " they made it.",
+    )
     landing: str | None = Field(
         default=None, description="Folder of the landing zone; default: landing/ in the data home."
     )

@@ -45,7 +45,7 @@ class Eraser:
         snapshot: Path,
         write_report: Callable[[], object],
     ) -> None:
-        self._feeds, self.warehouse, self._snapshot = feeds, warehouse, snapshot
+        self.feeds, self.warehouse, self._snapshot = feeds, warehouse, snapshot
         self._write_report = write_report
         self.ledger = ErasureLedger(feeds.ledger.path)
 
@@ -62,18 +62,18 @@ class Eraser:
         Raises:
             BusyError: a feed is being collected, or the warehouse is held.
         """
-        key = self._feeds.author_key()
+        key = self.feeds.author_key()
         suppression = self.ledger.suppression(key)
-        count = apply_suppression(self._feeds, self.ledger)
+        count = apply_suppression(self.feeds, self.ledger)
         logger.info("%s segment(s) were written anew without erased posts", count)
-        names = sorted({*self._feeds.names, *landed_feeds(self._feeds.landing)})
-        self.ledger.forget_items(suppression, {platform_of(self._feeds, n) for n in names})
+        names = sorted({*self.feeds.names, *landed_feeds(self.feeds.landing)})
+        self.ledger.forget_items(suppression, {platform_of(self.feeds, n) for n in names})
         writes: dict[date, DayWrite] = {}
         for day in self._days_with(suppression):
             with self.warehouse.transaction() as transaction:
                 found = load_days(
                     transaction,
-                    self._feeds.landing,
+                    self.feeds.landing,
                     names,
                     DaySpan.of(day),
                     is_anew=True,
@@ -96,7 +96,7 @@ class Eraser:
             ErasureLeftoverError: a table still names an erased post.
         """
         pending = self.pending
-        suppression = self.ledger.suppression(self._feeds.author_key())
+        suppression = self.ledger.suppression(self.feeds.author_key())
         with self.warehouse.transaction() as transaction:
             left = leftovers(transaction, suppression)
         if left:
@@ -123,7 +123,7 @@ class Eraser:
             deleted = transaction.arrow(
                 f"SELECT feedback_id FROM {RAW_FEEDBACK.name} WHERE is_deleted"
             )["feedback_id"].combine_chunks()
-        count = purge_deleted(self._feeds, deleted)
+        count = purge_deleted(self.feeds, deleted)
         self._rewrite_files()
         self.ledger.note_purge(begun_at, count)
         return count

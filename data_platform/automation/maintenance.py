@@ -1,12 +1,16 @@
-"""What keeps the data home in order: open erasures, text of deleted posts, free space of the warehouse; twice a day."""
+"""What keeps the data home in order, twice a day: erasures, deleted text, small segments, free space, old runs."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from data_platform.automation.erasing import Eraser, ErasureLeftoverError
+from data_platform.automation.run_history import forget_runs
 from data_platform.errors import DataPlatformError
+from data_platform.feed_settings import interval
+from data_platform.ingestion.segment_compaction import compact_segments
 from data_platform.storage.compaction import compact, free_share
 from data_platform.storage.resources import day_materialization
 from data_platform.storage.warehouse import DayWrite, Warehouse
@@ -20,25 +24,36 @@ LEAST_BYTES = 64 * 1024 * 1024  # a small file is not worth it
 
 
 def maintain(
-    eraser: Eraser, warehouse: Warehouse, refresh: Callable[[list[DayWrite]], None]
+    eraser: Eraser,
+    warehouse: Warehouse,
+    instance: dg.DagsterInstance,
+    refresh: Callable[[list[DayWrite]], None],
 ) -> dict[str, int]:
-    """Complete open erasures, purge the text of deleted posts, and compact a file of much free space.
+    """Complete open erasures, purge the text of deleted posts, and compact what is scattered.
+
+    Small segments of the landing zone become one, a warehouse of much free space is written anew,
+    and Dagster forgets old runs (`keep_runs`).
 
     Args:
         refresh: told which days of raw_feedback changed, so that what is made of them follows.
 
     Returns:
-        What was done: erasures completed, segments purged, bytes given back.
+        What was done: erasures completed, segments purged, segments less, bytes given back, runs
+        forgotten.
     """
-    done = {"erasures": 0, "purged_segments": 0, "freed_bytes": 0}
+    done = {"erasures": 0}
     if eraser.pending:
         refresh(eraser.remove())
         done["erasures"] = len(eraser.finish())
     done["purged_segments"] = eraser.purge()
+    done["merged_segments"] = compact_segments(eraser.feeds, warehouse)
+    done["freed_bytes"] = 0
     size = warehouse.database.stat().st_size
     if size >= LEAST_BYTES and free_share(warehouse) > MOST_FREE_SHARE:
         compacted = compact(warehouse)
         done["freed_bytes"] = compacted.before_bytes - compacted.after_bytes
+    kept = interval(eraser.feeds.settings.config.keep_runs)
+    done["forgotten_runs"] = forget_runs(instance, datetime.now(UTC) - kept)
     return done
 
 
@@ -51,7 +66,7 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
 
     @dg.op(name="maintain")
     def maintain_op(context: dg.OpExecutionContext) -> dict[str, int]:
-        """Complete erasures, purge deleted text, give back free space."""
+        """Complete erasures, purge deleted text, compact segments and warehouse, forget old runs."""
         eraser = make_eraser(context.instance)
 
         def log(writes: list[DayWrite]) -> None:
@@ -59,7 +74,7 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
                 context.log_event(day_materialization(write))
 
         try:
-            done = maintain(eraser, eraser.warehouse, log)
+            done = maintain(eraser, eraser.warehouse, context.instance, log)
         except ErasureLeftoverError as error:
             context.log.warning(f"{error}")  # the next look finds the days refreshed
             return {}
@@ -70,7 +85,8 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
 
     @dg.job(
         name=MAINTENANCE_JOB,
-        description="Complete open erasures, purge the text of deleted posts, give back free space.",
+        description="Complete open erasures, purge the text of deleted posts, compact what is"
+        " scattered, forget old runs.",
     )
     def job() -> None:
         maintain_op()
@@ -86,5 +102,5 @@ def maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
         cron_schedule=TWICE_A_DAY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Twice a day: open erasures, text of deleted posts, free space.",
+        description="Twice a day: open erasures, text of deleted posts, small segments, free space, old runs.",
     )

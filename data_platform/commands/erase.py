@@ -11,6 +11,7 @@ from data_platform.commands.refreshing import existing_warehouse, refreshing, re
 from data_platform.errors import DataPlatformError
 from data_platform.printable import printable
 from data_platform.settings import Settings, load_settings
+from data_platform.storage.refusals import explained
 
 if TYPE_CHECKING:
     from data_platform.automation.erasing import Eraser
@@ -78,10 +79,14 @@ def erase(
 
 @click.command()
 def maintain() -> None:
-    """Complete open erasures, purge the text of deleted posts, and give back free space.
+    """Complete open erasures, purge the text of deleted posts, and compact what is scattered.
+
+    Many small segments of a pulled feed and day become one; a warehouse of which much is free space
+    is written anew; old runs leave the history (keep_runs).
 
     While the UI runs, maintenance_schedule does this every twelve hours.
     """
+    from data_platform.automation.instance import open_instance
     from data_platform.automation.maintenance import maintain as keep_in_order
     from data_platform.ingestion.feeds import Feeds
 
@@ -89,9 +94,12 @@ def maintain() -> None:
     eraser = eraser_of(settings, Feeds(settings))
     if eraser.pending:
         complete_erasures(settings, eraser)
-    done = keep_in_order(eraser, eraser.warehouse, lambda _: None)
+    with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
+        done = keep_in_order(eraser, eraser.warehouse, instance, lambda _: None)
     out.print(
-        f"Purged: {done['purged_segments']} segment(s). Freed: {done['freed_bytes']:,} bytes."
+        f"Purged: {done['purged_segments']} segment(s). Compacted:"
+        f" {done['merged_segments']} segment(s) less. Freed: {done['freed_bytes']:,} bytes."
+        f" Forgotten: {done['forgotten_runs']} run(s)."
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -365,11 +365,35 @@ class Ledger:
             ).fetchall()
         return {file: drift for file, drift, _ in rows if drift is not None}
 
-    def delivered_files(self, delivery_ids: Collection[str]) -> set[str]:
-        """Return the names of the files and listings of deliveries."""
+    def delivered_files(self, segments: Iterable[str]) -> set[str]:
+        """Return the names of the files and listings that brought segments."""
         with self._open() as db:
-            rows = db.execute("SELECT delivery_id, file FROM deliveries").fetchall()
-        return {str(file) for delivery_id, file in rows if delivery_id in delivery_ids}
+            rows = db.execute(
+                "SELECT DISTINCT file FROM deliveries JOIN delivery_segments USING (delivery_id)"
+                " WHERE segment IN (SELECT value FROM json_each(?))",
+                (json.dumps(sorted(segments)),),
+            ).fetchall()
+        return {str(row[0]) for row in rows}
+
+    def replace_segments(self, compacted: Segment, former: Sequence[str]) -> None:
+        """Note that one segment has taken the place of several of its feed, which are to be removed."""
+        feed, old = compacted.feed, json.dumps(list(former))
+        with self._open() as db:
+            db.execute(
+                "INSERT INTO delivery_segments SELECT delivery_id, ?, sum(row_count)"
+                " FROM delivery_segments WHERE segment IN (SELECT value FROM json_each(?))"
+                " GROUP BY delivery_id",
+                (compacted.path, old),
+            )
+            db.execute(
+                "DELETE FROM delivery_segments WHERE segment IN (SELECT value FROM json_each(?))",
+                (old,),
+            )
+            db.execute("INSERT INTO removals SELECT ?, value FROM json_each(?)", (feed, old))
+            db.execute(
+                "DELETE FROM publications WHERE feed = ? AND collected_at = ?",
+                (feed, compacted.collected_at.isoformat()),
+            )
 
     def held_deliveries(self, feed: str) -> list[HeldDelivery]:
         """Return the deliveries of `feed` that have records in quarantine, oldest first."""

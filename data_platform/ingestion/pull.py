@@ -23,7 +23,13 @@ from data_platform.errors import (
     UnreachableError,
 )
 from data_platform.feed_settings import ApiFeed, interval
-from data_platform.ingestion.collect import Collection, OpenDays, held_feed, split_by_day
+from data_platform.ingestion.collect import (
+    Collection,
+    OpenDays,
+    finish_removals,
+    held_feed,
+    split_by_day,
+)
 from data_platform.ingestion.connectors.connector import (
     KNOWN_ONLY,
     Connector,
@@ -147,7 +153,11 @@ def _windows(
 
 
 def remove_unrecorded(landing: LandingZone, ledger: WindowLedger, feed: str) -> None:
-    """Remove segments that a killed collection published and did not record: they are read again."""
+    """Remove segments that a kill has kept from being recorded, and those that others replaced.
+
+    What a collection published and did not record is read again.
+    """
+    finish_removals(landing, ledger, feed)
     if unfinished := ledger.unfinished_pulls(feed):
         known = ledger.known_segments(feed)
         landing.remove(path for path in landing.collected(feed, unfinished) if path not in known)

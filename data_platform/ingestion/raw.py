@@ -13,7 +13,7 @@ from data_platform.schemas import (
     RAW_FEEDBACK,
 )
 from data_platform.storage.days import DaySpan
-from data_platform.storage.landing import LandingZone, Segment
+from data_platform.storage.landing import COLLECTED_AT, LandingZone, Segment
 from data_platform.storage.warehouse import (
     DayWrite,
     MergeCounts,
@@ -145,8 +145,7 @@ def load_days(
 
 
 def _reader(landing: LandingZone, segments: Sequence[Segment]) -> pa.RecordBatchReader:
-    schema = POST_SCHEMA.append(pa.field("collected_at", pa.timestamp("us", tz="UTC")))
-    schema = schema.append(pa.field("segment", pa.string()))
+    schema = pa.schema([*POST_SCHEMA, COLLECTED_AT, pa.field("segment", pa.string())])
     return pa.RecordBatchReader.from_batches(schema, landing.read(segments, POST_SCHEMA))
 
 
@@ -162,9 +161,7 @@ def load_quarantine(
         What changed, and the rules that hold.
     """
     connection = transaction.connection
-    schema = REFUSED_SCHEMA.append(pa.field("collected_at", pa.timestamp("us", tz="UTC"))).append(
-        pa.field("segment", pa.string())
-    )
+    schema = pa.schema([*REFUSED_SCHEMA, COLLECTED_AT, pa.field("segment", pa.string())])
     reader = pa.RecordBatchReader.from_batches(
         schema, landing.read(landing.segments(feeds, None), REFUSED_SCHEMA)
     )

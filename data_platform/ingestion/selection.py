@@ -102,7 +102,7 @@ def find(feeds: Feeds, selection: Selection) -> Found:
             feeds.settings.feed(selection.feed)
         names = [selection.feed]
     found = Found()
-    deliveries: set[str] = set()
+    brought: set[str] = set()
     for name in names:
         platform = platform_of(feeds, name)
         for segment in segments_of(feeds.landing, name):
@@ -117,7 +117,7 @@ def find(feeds: Feeds, selection: Selection) -> Found:
                     found.feedback_ids.update(ids)
                     found.segment_count += 1
                     found.days.add(segment.day)
-                    deliveries.add(feeds.landing.delivery_of(segment))
+                    brought.add(segment.path)
                     found.post_count += len(ids)
         if selection.is_for_good and selection.author is not None:
             found.author_ids.update(hash_handles(selection.author, platform, feeds.author_key()))
@@ -127,7 +127,7 @@ def find(feeds: Feeds, selection: Selection) -> Found:
                 post if post.startswith(f"{platform}:") else f"{platform}:{post}"
                 for post in selection.posts
             )
-    found.files = feeds.ledger.delivered_files(deliveries)
+    found.files = feeds.ledger.delivered_files(brought)
     return found
 
 

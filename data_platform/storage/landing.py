@@ -21,6 +21,7 @@ from data_platform.storage.files import sync_folder
 QUARANTINE = "quarantine"
 STAGING = ".staging"
 FOLDER_COLUMN = "landing_folder"
+COLLECTED_AT = pa.field("collected_at", pa.timestamp("us", tz="UTC"))
 DELIVERY_KEY = b"delivery_id"
 ROWS_PER_GROUP = 20_000
 OPEN_FILES = 64
@@ -94,11 +95,6 @@ class LandingZone:
         """Return the number of records of `segment`, from its footer."""
         return int(pq.read_metadata(self.root / segment.path).num_rows)
 
-    def delivery_of(self, segment: Segment) -> str:
-        """Return the delivery that brought `segment`, from its footer; '' if it does not say."""
-        metadata = pq.read_schema(self.root / segment.path).metadata or {}
-        return bytes(metadata.get(DELIVERY_KEY, b"")).decode()
-
     def mentions(self, segment: Segment, feedback_ids: pa.Array) -> bool:
         """True if `segment` is there and holds a record of one of these posts."""
         path = self.root / segment.path
@@ -110,22 +106,23 @@ class LandingZone:
     def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield the rows of `segments` in order, in `schema` plus `collected_at` and `segment`.
 
-        A column that a segment of an earlier release does not have is null.
+        A column that a segment of an earlier release does not have is null. A record of a compacted
+        segment has the time of its own collection.
         """
         for segment in segments:
             parquet = pq.ParquetFile(self.root / segment.path)
-            written = [name for name in schema.names if name in parquet.schema_arrow.names]
+            wanted = pa.schema([*schema, COLLECTED_AT])
+            written = [name for name in wanted.names if name in parquet.schema_arrow.names]
+            collected_at = pa.scalar(segment.collected_at, COLLECTED_AT.type)
             for batch in parquet.iter_batches(batch_size=ROWS_PER_GROUP, columns=written):
                 table = pa.Table.from_batches([batch])
-                for name in set(schema.names) - set(written):
-                    table = table.append_column(name, pa.nulls(len(table)))
-                table = table.select(schema.names).cast(schema)
+                for name in set(wanted.names) - set(written):
+                    value = collected_at if name == COLLECTED_AT.name else pa.scalar(None)
+                    table = table.append_column(name, pa.repeat(value, len(table)))
+                table = table.select(wanted.names).cast(wanted)
                 table = table.append_column(
-                    "collected_at",
-                    pa.repeat(
-                        pa.scalar(segment.collected_at, pa.timestamp("us", tz="UTC")), len(table)
-                    ),
-                ).append_column("segment", pa.repeat(pa.scalar(segment.path), len(table)))
+                    "segment", pa.repeat(pa.scalar(segment.path), len(table))
+                )
                 yield from table.to_batches()
 
     @contextmanager
