@@ -109,7 +109,7 @@ def run_once(home: Path, days: int, language: str | None) -> dict[str, Any]:
     outcome = RefreshOutcome()
     with opened(settings) as refresher:
         started, cpu = time.monotonic(), time.process_time()
-        refresher.collect(["posts"], [], outcome)
+        refresher.collect([["posts"]], [], outcome)
         refresher.refresh(list(days_between(first, LAST_DAY)), outcome)
         seconds, cpu = time.monotonic() - started, time.process_time() - cpu
         stages = {}

@@ -73,7 +73,7 @@ class Platform:
         cpu = time.process_time()
         seconds = [
             clock(lambda: self.refresher.complete_history(self.warehouse)),
-            clock(lambda: self.refresher.collect(["posts"], [], outcome)),
+            clock(lambda: self.refresher.collect([["posts"]], [], outcome)),
             clock(lambda: days.extend(self.staleness.stale_days(self.warehouse))),
             clock(lambda: self.refresher.refresh(days, outcome)),
             clock(
