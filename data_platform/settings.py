@@ -104,7 +104,7 @@ class FeedbackConfig(Strict):
         description="By when no byte may be left of what was deleted at the source or is to be erased.",
     )
     keep_runs: PositiveInterval = Field(
-        default="90d",
+        default="30d",
         description="Runs that ended longer ago leave Dagster's history, unless a partition stands as"
         " they made it.",
     )

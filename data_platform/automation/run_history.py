@@ -8,7 +8,7 @@ from dagster import AssetRecordsFilter, DagsterRunStatus
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
 FINISHED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-MOST_AT_ONCE = 2_000
+MOST_AT_ONCE = 10_000
 IDS_PER_QUERY = 500
 
 
