@@ -54,7 +54,8 @@ def measure(home: Path, posts: int, rewrites: int) -> None:
     rows.append(("maintained", *sizes(settings.home)))
     show(f"{posts:,} posts rewritten, MB", ("rewrites", *PLACES), rows)
     first, last = rows[0][1], rows[-2][1]
-    assert isinstance(first, float) and isinstance(last, float)
+    assert isinstance(first, float)
+    assert isinstance(last, float)
     save({"rewrites.warehouse_growth": last / first})
 
 

@@ -29,6 +29,7 @@ from data_platform.commands.refreshing import (
 )
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError, SourceError
+from data_platform.printable import one_line
 from data_platform.settings import CONFIG_FILE_NAME, Settings, load_settings, protect_new_files
 from data_platform.storage.days import days_between, utc_today
 from data_platform.storage.files import replace_text
@@ -40,6 +41,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 DATA_NOT_WELL = 1
 BUSIEST_SHOWN = 8
 SCHEMA_FILE = "feedback.schema.json"
+SHOWN_CHARACTERS = 300
 
 
 class PlatformGroup(click.Group):
@@ -170,7 +172,7 @@ def preview(feed: str, rows: int) -> None:
         out.print(f"[bold]{number}.[/bold] " + escape(str(row.pop("feedback_id", "refused"))))
         for name, value in row.items():
             if value is not None:
-                out.print(f"   {name}: {escape(_printable(value))}")
+                out.print(f"   {name}: {escape(one_line(value, SHOWN_CHARACTERS))}")
 
 
 @main.command()
@@ -304,13 +306,13 @@ def _print_overview(overview: dict[str, Any]) -> None:
     )
     for sensor in overview["automation"]["idle_sensors"]:
         state = f"fails: {sensor['error']}" if sensor["is_on"] else "is off; turn it on in the UI"
-        out.print(f"[red]Sensor {sensor['name']}[/red] {escape(_printable(state))}")
+        out.print(f"[red]Sensor {sensor['name']}[/red] {escape(one_line(state, SHOWN_CHARACTERS))}")
     for entry in overview["feeds"]:
         if entry["last_error"]:
-            error = escape(_printable(entry["last_error"], 2000))
+            error = escape(one_line(entry["last_error"], 2000))
             out.print(f"[red]Feed {entry['feed']}:[/red] {error}")
     for gap in overview["gaps"]:
-        where = escape(_printable(f"{gap['feed']}: {gap['subject']}"))
+        where = escape(one_line(f"{gap['feed']}: {gap['subject']}", SHOWN_CHARACTERS))
         out.print(f"[red]Gap[/red] since {str(gap['since'])[:19]}, {where}")
     for check in overview["automation"]["failing_checks"]:
         color = "yellow" if check["is_warning"] else "red"
@@ -320,7 +322,7 @@ def _print_overview(overview: dict[str, Any]) -> None:
         color = "yellow" if alert["severity"] == "warning" else "red"
         about = " of ".join(str(part) for part in (alert["subject"], alert["day"]) if part)
         line = f"{alert['kind']}: {about}: {alert['evidence']}"
-        out.print(f"[{color}]Alert[/{color}] {escape(_printable(line))}")
+        out.print(f"[{color}]Alert[/{color}] {escape(one_line(line, SHOWN_CHARACTERS))}")
 
 
 @main.command()
@@ -385,7 +387,7 @@ def doctor(port: int, as_json: bool) -> None:
     else:
         for finding in findings:
             mark = "[green]well[/green]" if finding.is_well else "[red]trouble[/red]"
-            out.print(f"{mark}  {finding.subject}: {escape(_printable(finding.message, 2000))}")
+            out.print(f"{mark}  {finding.subject}: {escape(one_line(finding.message, 2000))}")
     if not all(finding.is_well for finding in findings):
         sys.exit(DATA_NOT_WELL)
 
@@ -454,7 +456,7 @@ def _finish(settings: Settings, outcome: Any, seconds: float, as_json: bool) -> 
     from data_platform.reporting.report import read_numbers
 
     for failure in outcome.failures:
-        err.print(f"[red]Failed:[/red] {escape(_printable(failure, 2000))}")
+        err.print(f"[red]Failed:[/red] {escape(one_line(failure, 2000))}")
     if not settings.snapshot_path.exists():
         sys.exit(DATA_NOT_WELL)
     numbers = read_numbers(settings.snapshot_path)
@@ -556,9 +558,3 @@ def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any
 
 def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if value else ""
-
-
-def _printable(value: object, limit: int = 300) -> str:
-    """Return text safe for a terminal: no control characters, at most `limit` characters."""
-    text = "".join(c if c.isprintable() else " " for c in str(value))
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from data_platform.errors import ConfigurationError
+from data_platform.printable import one_line
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
@@ -265,9 +266,7 @@ def _kinds(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def _shown(text: str) -> str:
-    """Return text safe for a terminal, and short."""
-    safe = "".join(c if c.isprintable() else " " for c in text)
-    return safe if len(safe) <= SHOWN_CHARACTERS else safe[: SHOWN_CHARACTERS - 1] + "…"
+    return one_line(text, SHOWN_CHARACTERS)
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

@@ -9,3 +9,11 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(
         c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """Return `text` with a space for every character that is not shown; what is longer ends in …."""
+    whole = str(text)
+    begin = whole if limit is None else whole[: limit + 1]
+    line = "".join(c if c.isprintable() else " " for c in begin)
+    return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"

@@ -48,6 +48,7 @@ from data_platform.monitoring.delivery import Delivery, deliver
 from data_platform.monitoring.incident_alerts import read_incidents
 from data_platform.monitoring.notifications import enqueue, failing_channels, next_moment
 from data_platform.monitoring.quiet_feeds import stale_feeds, uncollected_feeds
+from data_platform.printable import one_line
 from data_platform.storage.resources import FAILING_DAYS, FIRST_DAY, LAST_DAY
 from data_platform.storage.warehouse import Transaction, Trouble, Warehouse, check_subject
 
@@ -383,8 +384,7 @@ def failure_reason(event: dg.DagsterEvent) -> str:
 
 def shorten(text: str) -> str:
     """Return `text` on one line, safe for a terminal, of at most SHOWN_CHARACTERS characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
+    return one_line(" ".join(text.split()), SHOWN_CHARACTERS)
 
 
 def _check_events(evaluation: dg.AssetCheckEvaluation) -> Iterator[Trouble | Recovery]:

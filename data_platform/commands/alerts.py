@@ -16,6 +16,7 @@ from data_platform.commands.refreshing import existing_warehouse
 from data_platform.config_file import nearest
 from data_platform.errors import ConfigurationError, DataPlatformError
 from data_platform.feed_settings import PositiveInterval, interval
+from data_platform.printable import one_line
 from data_platform.settings import load_settings
 
 out = Console(highlight=False, soft_wrap=True)
@@ -60,13 +61,13 @@ def alerts(ctx: click.Context, as_json: bool, shows_all: bool) -> None:
         until = f" until {row['snoozed_until']:%Y-%m-%d %H:%M} UTC" if row["snoozed_until"] else ""
         out.print(
             f"[{color}]{row['alert_id'][:ID_CHARACTERS]}  {row['status']}{until}[/{color}]"
-            f"  {row['kind']}: {escape(_printable(row['subject']))}{day}"
+            f"  {row['kind']}: {escape(one_line(row['subject']))}{day}"
             f" since {row['raised_at']:%Y-%m-%d %H:%M} UTC"
         )
-        out.print(f"          {escape(_printable(row['evidence']))}")
+        out.print(f"          {escape(one_line(row['evidence']))}")
         if row["waiting_count"]:
             reason = f": {row['last_error']}" if row["last_error"] else ""
-            waiting = _printable(f"{row['waiting_count']} message(s) wait{reason}")
+            waiting = one_line(f"{row['waiting_count']} message(s) wait{reason}")
             out.print(f"          {escape(waiting)}")
     if not rows:
         out.print("Nothing is wrong." if not shows_all else "There was no alert yet.")
@@ -84,7 +85,7 @@ def snooze(alert_id: str, length: timedelta) -> None:
     until = datetime.now(UTC) + length
     with existing_warehouse(load_settings()).transaction() as transaction:
         trouble = snooze_alert(transaction, alert_id, until)
-    about = escape(_printable(f"{trouble.kind}: {trouble.subject}"))
+    about = escape(one_line(f"{trouble.kind}: {trouble.subject}"))
     out.print(f"Snoozed until {until:%Y-%m-%d %H:%M} UTC: {about}")
 
 
@@ -100,7 +101,7 @@ def resolve(alert_id: str) -> None:
     with existing_warehouse(settings).transaction() as transaction:
         trouble = dismiss_alert(transaction, alert_id, now)
         enqueue(transaction, settings.config.alerts, now)
-    out.print(f"Resolved: {escape(_printable(f'{trouble.kind}: {trouble.subject}'))}")
+    out.print(f"Resolved: {escape(one_line(f'{trouble.kind}: {trouble.subject}'))}")
 
 
 @alerts.command()
@@ -122,7 +123,7 @@ def test(channel: str | None) -> None:
             out.print(f"[green]{name}[/green]: taken")
         except DataPlatformError as error:
             failed = True
-            out.print(f"[red]{name}[/red]: not taken: {escape(_printable(error))}")
+            out.print(f"[red]{name}[/red]: not taken: {escape(one_line(error))}")
     if failed:
         sys.exit(NOT_WELL)
 
@@ -162,8 +163,3 @@ def watchdog(once: bool, every: timedelta) -> None:
             if once:
                 return
             stopped.wait(every.total_seconds())
-
-
-def _printable(value: object) -> str:
-    """Return text safe for a terminal."""
-    return "".join(c if c.isprintable() else " " for c in str(value))

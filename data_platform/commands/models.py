@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from data_platform.commands.refreshing import existing_warehouse
+from data_platform.printable import one_line
 from data_platform.settings import load_settings
 
 out = Console(highlight=False, soft_wrap=True)
@@ -107,7 +108,7 @@ def label(feed: str | None, language: str | None, count: int) -> None:
     place = 0
     while place < len(posts):
         post = posts[place]
-        text = _printable(post["body_clean"])
+        text = one_line(post["body_clean"], SHOWN_CHARACTERS)
         out.print(
             f"\n[bold]{place + 1} of {len(posts)}[/bold]  {post['feed']}, {post['language']},"
             f" {post['posted_at']:%Y-%m-%d}\n{escape(text)}"
@@ -156,9 +157,3 @@ def _ask() -> str:
             return key
         if key in {"", "\x04", "\x1b"}:
             return QUIT
-
-
-def _printable(text: str) -> str:
-    """Return a post on one line, without control characters that a terminal would obey."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "…"

@@ -20,6 +20,7 @@ from data_platform.errors import ConfigurationError, DataPlatformError
 from data_platform.feed_settings import EnvironmentSecret
 from data_platform.monitoring.evidence import plot
 from data_platform.monitoring.messages import Message
+from data_platform.printable import one_line
 
 logger = logging.getLogger("data_platform.alerts")
 # They log addresses, and with them the secrets that stand there.
@@ -68,8 +69,7 @@ def without_secrets(text: str, *secrets: str) -> str:
     for part in sorted({*parts, *map(unquote, parts)}, key=len, reverse=True):
         if len(part) >= SECRET_CHARACTERS:
             text = text.replace(part, "***")
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line[:SHOWN_CHARACTERS]
+    return one_line(" ".join(text.split()), SHOWN_CHARACTERS)
 
 
 def _log(message: Message) -> None:

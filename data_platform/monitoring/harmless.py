@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from data_platform.printable import one_line
+
 MAX_CHARACTERS = 200
 # Not escapes: what one service needs escaped, another shows with its backslash. These look alike
 # and mean nothing in HTML, Markdown, Slack's mrkdwn, Discord or a terminal.
@@ -33,7 +35,7 @@ def harmless(text: str, limit: int = MAX_CHARACTERS) -> str:
     characters go; markup and mentions become look-alikes; links and domains do not lead anywhere.
     """
     plain = unicodedata.normalize("NFKC", text[: limit * 4])
-    line = " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+    line = " ".join(one_line(plain).split())
     line = DOT.sub("[.]", SCHEME.sub("[:]", line.translate(LOOKALIKES)))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 

@@ -9,13 +9,14 @@ import altair as alt
 import vl_convert
 
 from data_platform.monitoring.coverage import COLORS as COVERAGE_COLORS
+from data_platform.sentiment.calibration import NEGATIVE, POSITIVE
 from data_platform.storage.files import replace_text
 
 Rows = Sequence[Mapping[str, Any]]
 Spec = dict[str, Any]
 
-# Okabe and Ito 2008: told apart with any color vision; the first two are kept for feelings.
-NEGATIVE, POSITIVE, NEUTRAL = "#d55e00", "#0072b2", "#999999"
+# Okabe and Ito 2008, as the colors of feelings.
+NEUTRAL = "#999999"
 FEED_COLORS = (
     "#0072b2",
     "#e69f00",

@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-NEGATIVE, POSITIVE = "#d55e00", "#0072b2"  # Okabe and Ito 2008: told apart with any color vision
+# Okabe and Ito 2008: told apart with any color vision.
+NEGATIVE, POSITIVE = "#d55e00", "#0072b2"
 
 
 def calibration_plot(rows: pa.Table) -> str:

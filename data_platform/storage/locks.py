@@ -13,6 +13,7 @@ from pathlib import Path
 import filelock
 
 from data_platform.errors import BusyError
+from data_platform.printable import one_line
 from data_platform.storage.refusals import explained
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class ProcessLock:
 def _command() -> str:
     """Return this process's command line, for a person."""
     text = " ".join(shlex.join(sys.orig_argv).split())
-    return "".join(c if c.isprintable() else " " for c in text)[:MAX_COMMAND_CHARACTERS]
+    return one_line(text, MAX_COMMAND_CHARACTERS)
 
 
 def is_there(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """The dashboard's page, run without a browser: what it shows under a filter, and when there is nothing."""
 
+import sys
 from datetime import date, timedelta
 
 import pytest
@@ -25,6 +26,12 @@ def page(path):
         show(path)
 
     return AppTest.from_function(script, kwargs={"path": path}, default_timeout=60).run()
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Restore what AppTest leaves its script in: processes that start later would run it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from data_platform.errors import (
 )
 from data_platform.ingestion.connectors.json_records import parse_json
 from data_platform.ingestion.connectors.throttling import is_used_up, retry_moment
+from data_platform.printable import one_line
 
 # They log every address, and with it what stands in its query.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -469,5 +470,4 @@ def _place(url: str) -> str:
 
 
 def _shown(text: str) -> str:
-    safe = "".join(c if c.isprintable() else " " for c in text.strip()[: 2 * SHOWN_CHARACTERS])
-    return safe if len(safe) <= SHOWN_CHARACTERS else safe[: SHOWN_CHARACTERS - 1] + "…"
+    return one_line(text.strip(), SHOWN_CHARACTERS)
