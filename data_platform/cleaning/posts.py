@@ -66,8 +66,8 @@ def _clean_rows(
     raw: pa.Table, default_languages: Mapping[str, str], redaction: Redaction
 ) -> pa.Table:
     """Return everything that a row of `raw` alone decides, with its author and folded words."""
-    text = clean_text(_join_title_and_body(raw["title"], raw["body"]))
-    body_clean = redact(text.body_clean, redaction)
+    text = clean_text(join_title_and_body(raw["title"], raw["body"]))
+    body_clean = without_personal_data(text.body_clean, redaction)
     names = list(default_languages)
     feed_defaults = pa.array([default_languages[name] for name in names], pa.string())
     defaults = feed_defaults.take(
@@ -87,6 +87,22 @@ def _clean_rows(
             "words": fold_words(body_clean),
         }
     )
+
+
+def without_personal_data(cleaned: pa.Array, redaction: Redaction) -> pa.Array:
+    """Return cleaned texts (never null) with placeholders.
+
+    To clean and redact the result again changes nothing: where a placeholder makes something new
+    of what stands around it, that has been done.
+    """
+    texts = redact(cleaned, redaction)
+    moving = pc.not_equal(texts, cleaned)
+    while pc.any(moving).as_py():
+        before = texts.filter(moving)
+        after = redact(clean_text(before).body_clean, redaction)
+        texts = pc.replace_with_mask(texts, moving, after)
+        moving = pc.replace_with_mask(moving, moving, pc.not_equal(after, before))
+    return texts
 
 
 def _count_words(body_clean: pa.Array) -> pa.Array:
@@ -134,7 +150,7 @@ def scored_text_hash(
         return hashed.to_arrow_table()["hash"].combine_chunks().cast(pa.string())
 
 
-def _join_title_and_body(title: pa.ChunkedArray, body: pa.ChunkedArray) -> pa.Array:
+def join_title_and_body(title: pa.ChunkedArray, body: pa.ChunkedArray) -> pa.Array:
     """Return "title. body"; a title that ends a sentence gets no full stop, a lone part neither.
 
     Without the stop the last word of the title and the first of the body read as one phrase.

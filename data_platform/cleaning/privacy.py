@@ -50,10 +50,12 @@ _DIGITS = {ord(zero) + n: str(n) for zero in _DIGITS_OF for n in range(10)}
 # Scripts without spaces between words: a number begins right after the word before it.
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAKEN = "\x00"
+_PLACED = re.compile(PLACEHOLDER)
 
 
 def _ascii_copy(text: str) -> str:
-    """Return a text of the same length with ASCII's digits and separators."""
+    """Return a text of the same length with ASCII's digits and separators, placeholders taken."""
+    text = _PLACED.sub(lambda placed: _TAKEN * len(placed[0]), text)
     if text.isascii():
         return text.replace("\n", " ").replace("\t", " ")
     return _UNSPACED.sub(",", text).translate(_LOOKALIKES | _DIGITS)
@@ -533,16 +535,25 @@ def without_placeholders(texts: pa.Array) -> pa.Array:
 
 def redact_text(text: str, redaction: Redaction) -> str:
     """Return one text as `redact` does."""
-    pieces: list[str] = []
-    position = 0
-    for start, end, kind in find_personal_data(text, redaction):
-        pieces += (text[position:start], f"<{kind}>")
-        position = end
-    return "".join((*pieces, text[position:]))
+    return _placed(text, find_personal_data(text, redaction))
 
 
 def find_personal_data(text: str, redaction: Redaction) -> list[tuple[int, int, str]]:
-    """Return start, end and kind of the personal data in `text`, in order; no two overlap."""
+    """Return start, end and kind of the personal data in `text`, in order; no two overlap.
+
+    What stands near a number decides whether it is one, and a placeholder brings other words near.
+    So the redacted text is looked through again, until nothing is found: in a redacted text there
+    is nothing left to redact.
+    """
+    found: list[tuple[int, int, str]] = []
+    redacted = text
+    while more := _find_once(redacted, redaction):
+        found = sorted(found + _before_redaction(more, found))
+        redacted = _placed(text, found)
+    return found
+
+
+def _find_once(text: str, redaction: Redaction) -> list[tuple[int, int, str]]:
     copy = _ascii_copy(text)
     found: list[tuple[int, int, str]] = []
     for kind in KINDS:
@@ -555,6 +566,32 @@ def find_personal_data(text: str, redaction: Redaction) -> list[tuple[int, int, 
         found += ((start, end, kind) for start, end in spans)
         copy = _without(copy, spans)
     return sorted(found)
+
+
+def _before_redaction(
+    more: list[tuple[int, int, str]], found: list[tuple[int, int, str]]
+) -> list[tuple[int, int, str]]:
+    """Return where `more`, in order, stands in the text before `found` was redacted in it."""
+    moved = []
+    earlier = iter(found)
+    span = next(earlier, None)
+    shift = 0
+    for start, end, kind in more:
+        while span is not None and span[0] <= start + shift:
+            shift += span[1] - span[0] - len(f"<{span[2]}>")
+            span = next(earlier, None)
+        moved.append((start + shift, end + shift, kind))
+    return moved
+
+
+def _placed(text: str, found: list[tuple[int, int, str]]) -> str:
+    """Return `text` with a placeholder for each of `found`."""
+    pieces: list[str] = []
+    position = 0
+    for start, end, kind in found:
+        pieces += (text[position:start], f"<{kind}>")
+        position = end
+    return "".join((*pieces, text[position:]))
 
 
 def _without(text: str, spans: list[Span]) -> str:

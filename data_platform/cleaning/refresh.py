@@ -16,7 +16,7 @@ from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, da
 
 INPUTS = (RAW_FEEDBACK.name,)
 # Raised when the same raw rows give other cleaned rows, so that every day counts as stale.
-CLEANING_VERSION = "2"
+CLEANING_VERSION = "3"
 COLUMNS_READ = (
     "feedback_id",
     "feed",

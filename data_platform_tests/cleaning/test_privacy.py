@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_platform.cleaning.language import identify_languages
@@ -140,6 +140,27 @@ def test_everything_else_stays_character_for_character(text):
         position = end
     assert redact_text(text, EVERYTHING) == rebuilt + text[position:]
     assert redact(pa.array([text]), EVERYTHING).to_pylist() == [rebuilt + text[position:]]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from((*PIECES, "x" * 30, "ssn ", "1234567890")), max_size=14).map("".join)
+)
+def test_nothing_is_found_in_a_redacted_text(text):
+    """Not by a word that a placeholder brought near a number, nor by the placeholder's own."""
+    assert find_personal_data(redact_text(text, EVERYTHING), EVERYTHING) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"call {'x' * 30}@shop.example 2125550123", "call <email> <phone>"),
+        ("order <phone> 2125550123", "order <phone> 2125550123"),
+        ("0301234567 12345678", "<phone> 12345678"),
+    ],
+)
+def test_words_are_near_a_number_as_they_are_in_the_redacted_text(text, expected):
+    assert redact_text(text, AS_CONFIGURED) == expected
 
 
 def test_null_and_empty_stay_and_without_kinds_so_does_everything():
