@@ -66,7 +66,7 @@ def build_definitions(
 
         return Eraser(feeds, warehouse, settings.snapshot_path, write)
 
-    maintenance = maintenance_job(make_eraser)
+    maintenance = maintenance_job(make_eraser, cleaning_of(settings))
     return dg.Definitions(
         assets=assets,
         jobs=[*jobs.values(), maintenance],

@@ -103,6 +103,12 @@ class FeedbackConfig(Strict):
         default="24h",
         description="By when no byte may be left of what was deleted at the source or is to be erased.",
     )
+    raw_text_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="Days after which maintenance redacts text as it was collected, too; default: never.",
+    )
     keep_runs: PositiveInterval = Field(
         default="30d",
         description="Runs that ended longer ago leave Dagster's history, unless a partition stands as"
@@ -158,6 +164,16 @@ class FeedbackConfig(Strict):
             message = f"two exports write {', '.join(twice)}; give one another path"
             raise ValueError(message)
         return exports
+
+    @model_validator(mode="after")
+    def _check_redaction(self) -> Self:
+        if self.raw_text_days is not None and not self.cleaning.redact:
+            message = (
+                "raw_text_days needs to know what to redact, and cleaning.redact is []: name kinds of"
+                " personal data there, or take raw_text_days out"
+            )
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _check_feeds_of_rules(self) -> Self:

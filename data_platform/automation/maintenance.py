@@ -1,15 +1,18 @@
-"""What keeps the data home in order, twice a day: erasures, deleted text, small segments, free space, old runs."""
+"""What keeps the data home in order, twice a day: erasures, old text, small segments, free space, old runs."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from data_platform.automation.erasing import Eraser, ErasureLeftoverError
 from data_platform.automation.run_history import forget_runs
+from data_platform.cleaning.raw_text import TextRedactor
+from data_platform.cleaning.refresh import Cleaning
 from data_platform.errors import DataPlatformError
 from data_platform.feed_settings import interval
+from data_platform.ingestion.raw_retention import RetentionLedger, redact_raw
 from data_platform.ingestion.segment_compaction import compact_segments
 from data_platform.storage.compaction import compact, free_share
 from data_platform.storage.resources import day_materialization
@@ -27,19 +30,21 @@ def maintain(
     eraser: Eraser,
     warehouse: Warehouse,
     instance: dg.DagsterInstance,
+    cleaning: Cleaning,
     refresh: Callable[[list[DayWrite]], None],
 ) -> dict[str, int]:
-    """Complete open erasures, purge the text of deleted posts, and compact what is scattered.
+    """Complete open erasures, purge the text of deleted posts, redact old text, compact what is scattered.
 
     Small segments of the landing zone become one, a warehouse of much free space is written anew,
     and Dagster forgets old runs (`keep_runs`).
 
     Args:
+        cleaning: what it redacts, the raw zone does not keep either after `raw_text_days`.
         refresh: told which days of raw_feedback changed, so that what is made of them follows.
 
     Returns:
-        What was done: erasures completed, segments purged, segments less, bytes given back, runs
-        forgotten.
+        What was done: erasures completed, segments purged, segments less, records redacted, bytes
+        given back, runs forgotten.
     """
     done = {"erasures": 0}
     if eraser.pending:
@@ -47,6 +52,7 @@ def maintain(
         done["erasures"] = len(eraser.finish())
     done["purged_segments"] = eraser.purge()
     done["merged_segments"] = compact_segments(eraser.feeds, warehouse)
+    done["redacted_records"] = _redact_old_text(eraser, warehouse, cleaning, refresh)
     done["freed_bytes"] = 0
     size = warehouse.database.stat().st_size
     if size >= LEAST_BYTES and free_share(warehouse) > MOST_FREE_SHARE:
@@ -57,8 +63,32 @@ def maintain(
     return done
 
 
-def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.JobDefinition:
-    """Return the job that maintains; days that an erasure changed are refreshed by the sensors.
+def _redact_old_text(
+    eraser: Eraser,
+    warehouse: Warehouse,
+    cleaning: Cleaning,
+    refresh: Callable[[list[DayWrite]], None],
+) -> int:
+    """Redact text that was collected more than `raw_text_days` ago; return of how many records."""
+    days = eraser.feeds.settings.config.raw_text_days
+    ledger = RetentionLedger(eraser.ledger.path)
+    count, writes = 0, list[DayWrite]()
+    if days is not None:
+        before = datetime.now(UTC) - timedelta(days=days)
+        redacted = redact_raw(eraser.feeds, warehouse, TextRedactor(cleaning.redaction), before)
+        count, writes = redacted.record_count, redacted.writes
+    if ledger.has_open_redaction():
+        compact(warehouse)
+        ledger.finish_redaction(datetime.now(UTC))
+    if writes:
+        refresh(writes)
+    return count
+
+
+def maintenance_job(
+    make_eraser: Callable[[dg.DagsterInstance], Eraser], cleaning: Cleaning
+) -> dg.JobDefinition:
+    """Return the job that maintains; days that it changed are refreshed by the sensors.
 
     Args:
         make_eraser: given the instance, for what the report says of checks.
@@ -66,7 +96,7 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
 
     @dg.op(name="maintain")
     def maintain_op(context: dg.OpExecutionContext) -> dict[str, int]:
-        """Complete erasures, purge deleted text, compact segments and warehouse, forget old runs."""
+        """Complete erasures, purge deleted and redact old text, compact files, forget old runs."""
         eraser = make_eraser(context.instance)
 
         def log(writes: list[DayWrite]) -> None:
@@ -74,7 +104,7 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
                 context.log_event(day_materialization(write))
 
         try:
-            done = maintain(eraser, eraser.warehouse, context.instance, log)
+            done = maintain(eraser, eraser.warehouse, context.instance, cleaning, log)
         except ErasureLeftoverError as error:
             context.log.warning(f"{error}")  # the next look finds the days refreshed
             return {}
@@ -85,8 +115,8 @@ def maintenance_job(make_eraser: Callable[[dg.DagsterInstance], Eraser]) -> dg.J
 
     @dg.job(
         name=MAINTENANCE_JOB,
-        description="Complete open erasures, purge the text of deleted posts, compact what is"
-        " scattered, forget old runs.",
+        description="Complete open erasures, purge the text of deleted posts, redact old text,"
+        " compact what is scattered, forget old runs.",
     )
     def job() -> None:
         maintain_op()
@@ -102,5 +132,5 @@ def maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
         cron_schedule=TWICE_A_DAY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Twice a day: open erasures, text of deleted posts, small segments, free space, old runs.",
+        description="Twice a day: open erasures, deleted and old text, small segments, free space, old runs.",
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from data_platform.automation.erasing import Eraser
     from data_platform.ingestion.feeds import Feeds
     from data_platform.ingestion.selection import Found
+    from data_platform.storage.warehouse import DayWrite
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -79,15 +80,17 @@ def erase(
 
 @click.command()
 def maintain() -> None:
-    """Complete open erasures, purge the text of deleted posts, and compact what is scattered.
+    """Complete open erasures, purge the text of deleted posts, redact old text, compact what is scattered.
 
-    Many small segments of a pulled feed and day become one; a warehouse of which much is free space
-    is written anew; old runs leave the history (keep_runs).
+    Text that was collected more than raw_text_days ago is redacted in the raw zone as well. Many small
+    segments of a pulled feed and day become one; a warehouse of which much is free space is written
+    anew; old runs leave the history (keep_runs).
 
     While the UI runs, maintenance_schedule does this every twelve hours.
     """
     from data_platform.automation.instance import open_instance
     from data_platform.automation.maintenance import maintain as keep_in_order
+    from data_platform.definitions import cleaning_of
     from data_platform.ingestion.feeds import Feeds
 
     settings = load_settings()
@@ -95,10 +98,16 @@ def maintain() -> None:
     if eraser.pending:
         complete_erasures(settings, eraser)
     with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
-        done = keep_in_order(eraser, eraser.warehouse, instance, lambda _: None)
+        moved: list[DayWrite] = []
+        done = keep_in_order(
+            eraser, eraser.warehouse, instance, cleaning_of(settings), moved.extend
+        )
+    if moved:
+        _refresh_moved(settings)
     out.print(
         f"Purged: {done['purged_segments']} segment(s). Compacted:"
-        f" {done['merged_segments']} segment(s) less. Freed: {done['freed_bytes']:,} bytes."
+        f" {done['merged_segments']} segment(s) less. Redacted: {done['redacted_records']} record(s)."
+        f" Freed: {done['freed_bytes']:,} bytes."
         f" Forgotten: {done['forgotten_runs']} run(s)."
     )
 
@@ -142,6 +151,24 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
         out.print(f"A restore moved these aside; they may still hold them: {escape(str(folder))}")
     for erasure in done:
         out.print(f"Erased: {erasure.subject}: {erasure.post_count} post(s).")
+
+
+def _refresh_moved(settings: Settings) -> None:
+    """Refresh the days whose raw text was redacted: they end as they were.
+
+    Raises:
+        DataPlatformError: something failed; data-platform run tries it again.
+    """
+    with refreshing(settings) as (refresher, outcome, staleness, warehouse):
+        refresher.complete_history(warehouse)
+        refresher.refresh(staleness.outdated_days(warehouse), outcome)
+        refresher.publish(outcome)
+        if outcome.failures:
+            message = (
+                f"Old text is redacted, but a refresh failed: {outcome.failures[0]}. Mend that, then:"
+                " data-platform run"
+            )
+            raise DataPlatformError(message)
 
 
 def _print(found: "Found") -> None:

@@ -185,7 +185,7 @@ def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
                 else:
                     mended = suppression.applied(table)
                 if mended is not table:
-                    _replace(feeds.landing, segment, mended)
+                    replace_segment(feeds.landing, segment, mended)
                     count += 1
     return count
 
@@ -214,7 +214,7 @@ def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
                 )
                 mended = replaced(table, is_gone, _emptied)
                 if mended is not table:
-                    _replace(feeds.landing, segment, mended)
+                    replace_segment(feeds.landing, segment, mended)
                     count += 1
     return count
 
@@ -240,7 +240,7 @@ def _without_payloads(table: pa.Table, platform: str, suppression: Suppression) 
     return pa.Table.from_pylist(rows, schema=table.schema) if changed else table
 
 
-def _replace(landing: LandingZone, segment: Segment, table: pa.Table) -> None:
+def replace_segment(landing: LandingZone, segment: Segment, table: pa.Table) -> None:
     """Write a segment anew in its place, durably, in one step."""
     path = landing.root / segment.path
     mode = path.stat().st_mode

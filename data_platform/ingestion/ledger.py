@@ -13,7 +13,7 @@ from data_platform.ingestion.suppression import AUTHOR, POST, RECORD, Suppressio
 from data_platform.storage.landing import Segment
 from data_platform.storage.refusals import explained
 
-LEDGER_VERSION = 5
+LEDGER_VERSION = 6
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 DROP TABLE IF EXISTS files;  -- only spares hashing: version 1 did not know when a file changed
@@ -56,6 +56,11 @@ CREATE TABLE IF NOT EXISTS erasures (
     completed_at TEXT, post_count INTEGER NOT NULL, files TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS purges (purged_at TEXT NOT NULL, segment_count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS redacted_segments (
+    segment TEXT PRIMARY KEY, folder TEXT NOT NULL, redactor TEXT NOT NULL, kept_since TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS redacted_segments_of_folder ON redacted_segments (folder);
+CREATE TABLE IF NOT EXISTS redactions (begun_at TEXT NOT NULL, finished_at TEXT);
 CREATE TABLE IF NOT EXISTS windows (
     window_id INTEGER PRIMARY KEY, feed TEXT NOT NULL, stream TEXT NOT NULL, since TEXT NOT NULL,
     until TEXT NOT NULL, day TEXT, token TEXT, position TEXT, opened_at TEXT NOT NULL,
