@@ -80,7 +80,7 @@ def keep_in_order(settings: Settings) -> None:
         refresher = stack.enter_context(opened(settings))
         warehouse = Warehouse(settings.warehouse_path)
         eraser = Eraser(Feeds(settings), warehouse, settings.snapshot_path, lambda: None)
-        maintain(eraser, warehouse, refresher.instance, lambda _: None)
+        maintain(eraser, warehouse, refresher.instance, cleaning_of(settings), lambda _: None)
 
 
 def sizes(home: Path) -> list[float]:
