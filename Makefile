@@ -2,7 +2,7 @@
 # make ui     the Dagster UI over the same history, on 127.0.0.1:3000 (or PORT=…)
 # make dashboard  explore the published results, on 127.0.0.1:8501 (or DASHBOARD_PORT=…)
 # make test   the test suite
-# make soak   the same with more cases of machine failures
+# make soak   the same with more cases of machine failures, and ten times the made-up examples
 # make check  format, lint, types, architecture, no credential in a tracked file
 # make audit  known weaknesses of the locked dependencies; asks api.osv.dev
 # make bench  what the README says about speed and false alarms, measured here (half an hour)
@@ -43,7 +43,8 @@ test: install
 	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; $(BIN)/python -m pytest
 
 soak: install
-	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; $(BIN)/python -m pytest -m "soak or not soak"
+	@if [ -w /dev/shm ]; then export PYTEST_DEBUG_TEMPROOT=/dev/shm; fi; \
+	  HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m "soak or not soak" --timeout 3600
 
 check: install
 	@$(BIN)/ruff format --check .

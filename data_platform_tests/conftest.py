@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from data_platform.settings import Environment, Settings, load_settings
 from data_platform.storage.warehouse import Warehouse
+from data_platform_tests.examples import SOAK_EXAMPLES
 
 TEST_DATA_VARIABLE = "FEEDBACK_TEST_DATA"
+settings.register_profile("soak", max_examples=SOAK_EXAMPLES)
+if profile := os.environ.get("HYPOTHESIS_PROFILE"):
+    settings.load_profile(profile)
 
 
 # A worker runs a whole file: these take minutes, and must not be what the others wait for.
