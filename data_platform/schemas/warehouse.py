@@ -47,7 +47,7 @@ FCT_FEEDBACK = Table(
 
 DIM_FEED = Table(
     name="dim_feed",
-    description="One row per feed that has delivered a post.",
+    description="One row per feed with at least one post.",
     columns=(
         Column("feed_id", "VARCHAR", "Name of the feed.", True, ("cleaned_feedback.feed",)),
         Column(

@@ -40,11 +40,13 @@ def refresh_star(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
         [*parameters, *parameters],
     )
     fact_filter, fact_parameters = days_filter(FCT_FEEDBACK, days)
-    connection.execute(
-        f"CREATE TEMP TABLE left_authors AS SELECT author_id FROM fct_feedback WHERE {fact_filter}"
-        " AND author_id IS NOT NULL EXCEPT SELECT author_id FROM day_posts",
-        fact_parameters,
-    )
+    for table in (DIM_AUTHOR, DIM_FEED):
+        (key,) = table.key
+        connection.execute(
+            f"CREATE TEMP TABLE left_{table.name} AS SELECT {key} FROM fct_feedback"
+            f" WHERE {fact_filter} AND {key} IS NOT NULL EXCEPT SELECT {key} FROM day_posts",
+            fact_parameters,
+        )
     counts = transaction.merge_days(FCT_FEEDBACK, days, "day_posts")
     facts = transaction.seal_days(FCT_FEEDBACK, days, counts, made_from)
     transaction.require(
@@ -67,12 +69,14 @@ def refresh_star(transaction: Transaction, days: DaySpan) -> list[DayWrite]:
             isodow(d) AS weekday, isodow(d) >= 6 AS is_weekend
         FROM (SELECT unnest(generate_series(DATE '{days.first}', DATE '{days.last}', INTERVAL 1 DAY))
             ::DATE AS d)"""
-    if transaction.count("SELECT count(*) FROM left_authors"):
-        # An author whose last post went (deleted, or moved to a day not refreshed yet) goes too.
-        connection.execute(
-            "DELETE FROM dim_author WHERE author_id IN (SELECT author_id FROM left_authors"
-            " ANTI JOIN fct_feedback USING (author_id))"
-        )
+    for table in (DIM_AUTHOR, DIM_FEED):
+        (key,) = table.key
+        if transaction.count(f"SELECT count(*) FROM left_{table.name}"):
+            # Whose last post went (deleted, or moved to a day not refreshed yet) goes too.
+            connection.execute(
+                f"DELETE FROM {table.name} WHERE {key} IN (SELECT {key} FROM left_{table.name}"
+                f" ANTI JOIN fct_feedback USING ({key}))"
+            )
     return [
         *facts,
         *_upsert(transaction, DIM_FEED, days, feeds),
