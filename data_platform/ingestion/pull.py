@@ -8,8 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
-from typing import Any
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -58,6 +61,8 @@ from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone
 
 logger = logging.getLogger(__name__)
 
+Answered = TypeVar("Answered")
+
 # What was read is made durable, and the cursor moved, at the latest after so much.
 RECORDS_PER_DELIVERY = 2_000
 SECONDS_PER_DELIVERY = 20.0
@@ -71,6 +76,15 @@ FAILURES_BEFORE_PAUSE = 3
 FIRST_PAUSE = timedelta(minutes=2)
 LONGEST_PAUSE = timedelta(hours=1)
 ODD_SHAPE = "the record does not have the shape of the platform's records"
+# What reading an answer raises where it has a shape that its connector does not expect.
+SHAPE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def pull(
@@ -259,7 +273,7 @@ class _Puller:
         reached: Listing | None = None
         try:
             while True:
-                listing = self._fetch(window, token)
+                listing = self._asked(window, partial(self._connector.fetch, window.window, token))
                 self._take(window, listing.items, read)
                 self._take_gone(window, listing.gone_prefixes, read)
                 if listing.unreachable_before is not None:
@@ -300,15 +314,19 @@ class _Puller:
         if covered_since > begin:
             self._note_unreachable(window, covered_since, reason)
 
-    def _fetch(self, window: OpenWindow, token: Mapping[str, Any] | None) -> Listing:
-        """Return a page; an answer whose shape no connector expects is an error of the platform's."""
+    def _asked(self, window: OpenWindow, ask: Callable[[], Answered]) -> Answered:
+        """Return what was asked for; an answer whose shape no connector expects is the platform's error."""
         try:
-            return self._connector.fetch(window.window, token)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            logger.warning("%s: an answer of an odd shape", window.window.stream, exc_info=True)
+            return ask()
+        except SHAPE_ERRORS as error:
+            # Without its text, which may quote a post.
+            place = extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}, line {place.lineno}"
+            kind = type(error).__name__
+            logger.warning("%s: an odd answer: %s in %s", window.window.stream, kind, where)
             message = (
                 f"{window.window.stream}: the platform answered in a shape that is not its own"
-                f" ({type(error).__name__}); the window stays open"
+                f" ({kind}); the window stays open"
             )
             raise TransientSourceError(message) from error
 
@@ -342,7 +360,7 @@ class _Puller:
         size = REQUESTS_PER_RECHECK * self._connector.asked_at_once
         for start in range(0, len(missing), size):
             asked = missing[start : start + size]
-            found = self._connector.recheck(asked)
+            found = self._asked(window, partial(self._connector.recheck, asked))
             read = _Read()
             self._take(window, found.items, read)
             posted = {post.source_id: post for post in asked}
@@ -359,7 +377,7 @@ class _Puller:
 
     def _take_gone(self, window: OpenWindow, prefixes: Sequence[str], read: _Read) -> None:
         """Take known posts for deleted whose ids begin so: their author's account is gone."""
-        for prefix in prefixes:
+        for prefix in filter(is_text, prefixes):
             gone = self._ledger.known_ids(window.feed, prefix)
             gone += [p.source_id for p in read.observed if p.source_id.startswith(prefix)]
             records = [{"source_id": found, "change": "delete"} for found in dict.fromkeys(gone)]
@@ -392,7 +410,7 @@ class _Puller:
             try:
                 record = self._connector.record(item)
                 native_id = self._connector.native_id(item, window.window.stream)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            except SHAPE_ERRORS:
                 broken.append((ODD_SHAPE, payload))
                 continue
             if record is not None:
@@ -583,10 +601,19 @@ class KeptRecords:
     record: Callable[[Item], Record | None]
 
     def page_of(self, records: Sequence[Item], row_numbers: Sequence[int]) -> Page:
-        """Return items as they are read now, under the numbers that they had."""
-        page = page_of([(item, self.record(item) or {}) for item in records])
+        """Return items as they are read now, under the numbers that they had.
+
+        What still has another shape than the platform's records has no id, and stays where it is.
+        """
+        page = page_of([(item, self._read(item)) for item in records])
         numbers = pa.array(row_numbers, pa.int64())
         return Page(page.records.set_column(0, "row_number", numbers), page.payloads)
+
+    def _read(self, item: Item) -> Record:
+        try:
+            return self.record(item) or {}
+        except SHAPE_ERRORS:
+            return {}
 
 
 def _refuse_if_mostly_bad(

@@ -1,7 +1,7 @@
 """The part of the ledger that is about interfaces: open windows, what is covered, posts that are known, and budgets."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from data_platform.ingestion.ledger import Delivered, Gap, Ledger
 PULL = "pull"
 # A window that was opened earlier and never left has lost its reader.
 LONGEST_READING = timedelta(hours=1)
+IDS_AT_ONCE = 10_000  # sqlite.org/limits.html: a statement has at most 32,766 parameters
 
 
 @dataclass(frozen=True)
@@ -373,15 +374,14 @@ class WindowLedger(Ledger):
 
     def fingerprints(self, feed: str, source_ids: Iterable[str]) -> dict[str, set[str]]:
         """Return what is known of posts, by id: a fingerprint for each stream that shows them."""
-        with self._open() as db:
-            rows = db.execute(
-                "SELECT source_id, fingerprint FROM items WHERE feed = ?"
-                " AND source_id IN (SELECT value FROM json_each(?))",
-                (feed, json.dumps(list(source_ids))),
-            ).fetchall()
         found: dict[str, set[str]] = {}
-        for source_id, fingerprint in rows:
-            found.setdefault(source_id, set()).add(fingerprint)
+        with self._open() as db:
+            for marks, some in _in_parts(source_ids):
+                for source_id, fingerprint in db.execute(
+                    f"SELECT source_id, fingerprint FROM items WHERE feed = ? AND source_id IN {marks}",
+                    (feed, *some),
+                ):
+                    found.setdefault(source_id, set()).add(fingerprint)
         return found
 
     def known_ids(self, feed: str, prefix: str) -> list[str]:
@@ -396,13 +396,16 @@ class WindowLedger(Ledger):
 
     def posted_days(self, feed: str, source_ids: Iterable[str]) -> dict[str, datetime]:
         """Return when known posts were posted, by id."""
+        found: dict[str, datetime] = {}
         with self._open() as db:
-            rows = db.execute(
-                "SELECT source_id, max(posted_at) FROM items WHERE feed = ? AND posted_at IS NOT NULL"
-                " AND source_id IN (SELECT value FROM json_each(?)) GROUP BY source_id",
-                (feed, json.dumps(list(source_ids))),
-            ).fetchall()
-        return {source_id: moment(posted_at) for source_id, posted_at in rows}
+            for marks, some in _in_parts(source_ids):
+                for source_id, posted_at in db.execute(
+                    "SELECT source_id, max(posted_at) FROM items WHERE feed = ?"
+                    f" AND posted_at IS NOT NULL AND source_id IN {marks} GROUP BY source_id",
+                    (feed, *some),
+                ):
+                    found[source_id] = moment(posted_at)
+        return found
 
     def unseen(self, window: OpenWindow, covered_since: datetime, limit: int) -> list[Known]:
         """Return known posts that an exhausted window should have listed, and has not."""
@@ -558,6 +561,17 @@ class WindowLedger(Ledger):
             db.execute(
                 "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, PULL)
             )
+
+
+def _in_parts(ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield ids, some at a time, with the marks that stand for them in SQL.
+
+    Not as one JSON list: of a text in it, SQLite reads what stands before the first NUL.
+    """
+    left = list(ids)
+    for start in range(0, len(left), IDS_AT_ONCE):
+        some = left[start : start + IDS_AT_ONCE]
+        yield f"({', '.join('?' for _ in some)})", some
 
 
 def stamp(time: datetime) -> str:

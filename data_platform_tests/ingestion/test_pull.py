@@ -274,3 +274,55 @@ def test_posts_that_were_not_seen_for_long_are_asked_for_again(platform, configu
     requests = len(platform.server.requests)
     feeds.collect("brand")
     assert len(platform.server.requests) - requests <= 2
+
+
+def test_a_record_of_an_odd_shape_stays_in_quarantine_when_it_is_replayed(
+    feeds, platform, home, monkeypatch
+):
+    fill(platform, 9)
+    kind = type(feeds.connector("brand"))
+    original = kind.record
+
+    def narrow(self, item):
+        if item["uri"].endswith("7"):
+            raise LookupError
+        return original(self, item)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "record", narrow)
+        assert feeds.collect("brand").refused_count == 1
+        assert feeds.replay("brand").released_count == 0
+        assert feeds.ledger.feed("brand").refused_count == 1
+    assert feeds.replay("brand").released_count == 1
+    assert stored(feeds, home) == platform.truth()
+
+
+def test_a_second_look_that_is_answered_in_an_odd_shape_is_a_gap(feeds, platform, monkeypatch):
+    fill(platform, 5)
+    feeds.collect("brand")
+    platform.delete(3)
+    kind = type(feeds.connector("brand"))
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "recheck", lambda _, posts: {posts})
+        assert "a shape that is not its own (TypeError)" in feeds.collect("brand").errors[0]
+        assert len(feeds.gaps()) == 1
+    assert feeds.collect("brand").errors == []
+    assert feeds.gaps() == []
+
+
+def test_an_id_that_holds_a_nul_is_known_the_next_time(feeds, platform):
+    fill(platform, 5)
+    platform.posts[3].broken = {"uri": "https://a.example/\x00b"}
+    assert feeds.collect("brand").read_count == 5
+    assert feeds.collect("brand").read_count == 0
+
+
+def test_an_account_that_is_gone_and_whose_id_is_no_text_is_nobodys(feeds, platform, home):
+    fill(platform, 5)
+
+    def odd(original, window, token):
+        page = original(window, token)
+        return Listing(page.items, page.next, page.position, ["at://\udcff/"])
+
+    assert pull_with(feeds, odd).errors == []
+    assert stored(feeds, home) == platform.truth()

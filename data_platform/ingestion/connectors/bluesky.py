@@ -259,13 +259,13 @@ class BlueskyConnector(Connector[BlueskyFeed]):
         if event.get("error") == "CursorTooOld":
             refusal = "the server does not know the cursor any more"
             raise RefusedError(refusal, 400, "CursorTooOld")
-        moment = event.get("time_us")
-        place = event.get("seq", moment)
-        if isinstance(place, int):
+        moment = _moment(event.get("time_us"))
+        place = event.get("seq", event.get("time_us") if moment else None)
+        if isinstance(place, int) and 0 <= place < 2**63:
             burst.cursor, burst.is_sequence = place, "seq" in event
-        if isinstance(moment, int):
-            burst.moment = utc(moment / 1_000_000)
-            burst.first = burst.first or burst.moment
+        if moment is not None:
+            burst.moment = moment
+            burst.first = burst.first or moment
         match event.get("kind"):
             case "commit" if part(event, "commit", "collection") == POSTS:
                 if self._is_wanted(event):
@@ -330,7 +330,7 @@ class BlueskyConnector(Connector[BlueskyFeed]):
         uri = f"at://{did}/{commit['collection']}/{commit['rkey']}"
         if commit["operation"] == "delete":
             return {"source_id": uri, "change": "delete", KNOWN_ONLY: True}
-        moment = utc(item["time_us"] / 1_000_000)
+        moment = _moment(item["time_us"])
         found = self._post(uri, commit["record"], did, {})
         if found is None or moment is None:
             return found
@@ -419,6 +419,11 @@ def _lost(window: Window, place: Token | None, burst: _Burst, is_too_old: bool) 
         "the stream did not keep the events since the last burst: collect more often than daily"
     )
     return {"unreachable_before": burst.first, "unreachable_reason": reason}
+
+
+def _moment(micros: object) -> datetime | None:
+    """Return the time of an event; None if it is none, which no cursor may come from."""
+    return utc(micros / 1_000_000) if isinstance(micros, int) and 0 < micros < 2**63 else None
 
 
 def _micros(moment: datetime) -> int:

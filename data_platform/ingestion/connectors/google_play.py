@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from data_platform.errors import ConfigurationError, PermanentSourceError
@@ -76,11 +77,8 @@ class GooglePlayConnector(Connector[GooglePlayFeed]):
 
     def record(self, item: Item) -> Record:
         """A review: the user's latest comment; the developer's reply is left out."""
-        said = next(
-            found
-            for c in list_at(item, "comments")
-            if (found := part(c, "userComment")) is not None
-        )
+        comments = (part(comment, "userComment") for comment in list_at(item, "comments"))
+        said: Any = next((found for found in comments if found is not None), None)
         seconds = int(said["lastModified"]["seconds"])
         moment = datetime.fromtimestamp(seconds, UTC) + timedelta(
             microseconds=int(said["lastModified"].get("nanos", 0)) // 1000

@@ -157,3 +157,13 @@ def test_a_stream_that_was_silent_at_first_is_asked_for_the_same_moment_again(
     found.collect("sky")
     assert int(platform.server.requests[-1].query["cursor"]) <= int(first)
     assert stored(found, home) == platform.truth()
+
+
+def test_an_event_of_an_impossible_time_costs_nothing_and_is_no_cursor(platform, feeds, home):
+    for number in (1, 2):
+        platform.add(number, ago(minutes=9))
+    platform.log.insert(1, {**platform.log[0], "time_us": 10**400})
+    found = feeds()
+    for _ in range(2):
+        assert found.collect("sky").errors == []
+    assert stored(found, home) == platform.truth()

@@ -28,7 +28,10 @@ class GooglePlayPlatform(Platform):
     kind: ClassVar[str] = "google_play"
     can: ClassVar[frozenset[str]] = frozenset({"window", "late", "edit"})
     environment: ClassVar[dict[str, str]] = {"PLAY_ACCOUNT": "made with the server's address"}
-    breakages: ClassVar = ({"text": ""}, {"starRating": 9}, {"lastModified": {"seconds": "soon"}})
+    breakages: ClassVar = (
+        *({"text": ""}, {"starRating": 9}, {"lastModified": {"seconds": "soon"}}),
+        {"comments": []},
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,5 +87,5 @@ class GooglePlayPlatform(Platform):
         return {
             "reviewId": self.source_id(post),
             "authorName": "ann",
-            "comments": [{"userComment": said}],
+            "comments": post.broken.get("comments", [{"userComment": said}]),
         }
