@@ -54,7 +54,13 @@ from data_platform.ingestion.contract import (
 )
 from data_platform.ingestion.identity import IdentityGuard
 from data_platform.ingestion.ledger import Delivered
-from data_platform.ingestion.windows import Observed, OpenWindow, Pause, WindowLedger
+from data_platform.ingestion.windows import (
+    Observed,
+    OpenWindow,
+    Pause,
+    WindowLedger,
+    joined_fingerprints,
+)
 from data_platform.schemas import CONTRACT_VERSION
 from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
@@ -432,20 +438,29 @@ class _Puller:
             for _, record, _ in records
         ]
         known = self._ledger.fingerprints(feed.name, keys)
-        fresh: list[tuple[Item, Record]] = []
         taken = {(post.source_id, post.fingerprint) for post in read.observed}
+        noted = {post.source_id for post in read.observed} | known.keys()
+        kept: list[tuple[str, str, Item, dict[str, object]]] = []
         for key, (item, told, native_id) in zip(keys, records, strict=True):
             record = {name: value for name, value in told.items() if name != KNOWN_ONLY}
-            if told.get(KNOWN_ONLY) and key not in known and key not in {k for k, _ in taken}:
+            if told.get(KNOWN_ONLY) and key not in noted:
                 continue
             if self._contract.is_erased(key, _text(record.get("author_handle"))):
                 read.unchanged_count += 1  # not even its id is noted
                 continue
+            noted.add(key)
             fingerprint = _fingerprint(record)
             is_gone = record.get("change") == "delete"
             posted_at = utc(record.get("posted_at"))
             read.observed.append(Observed(key, native_id, posted_at, fingerprint, is_gone))
-            if (key, fingerprint) in taken or fingerprint in known.get(key, ()):
+            kept.append((key, fingerprint, item, record))
+        versions = joined_fingerprints((key, fingerprint) for key, fingerprint, _, _ in kept)
+        fresh: list[tuple[Item, Record]] = []
+        for key, fingerprint, item, record in kept:
+            is_known = any(
+                versions[key] == seen or seen.endswith(fingerprint) for seen in known.get(key, ())
+            )
+            if is_known or (key, fingerprint) in taken:
                 read.unchanged_count += 1
                 continue
             taken.add((key, fingerprint))

@@ -200,6 +200,7 @@ class WindowLedger(Ledger):
             kinds: how many items had a field of a kind, by (field, kind).
         """
         feed, stream, now = window.feed, window.window.stream, stamp(observed_at)
+        seen = joined_fingerprints((post.source_id, post.fingerprint) for post in observed)
         with self._open() as db:
             if delivered is not None:
                 self._record(db, delivered)
@@ -219,7 +220,7 @@ class WindowLedger(Ledger):
                         post.source_id,
                         post.native_id,
                         stamp(post.posted_at) if post.posted_at else None,
-                        post.fingerprint,
+                        seen[post.source_id],
                         post.is_gone,
                         now,
                     )
@@ -231,7 +232,7 @@ class WindowLedger(Ledger):
                 "UPDATE items SET fingerprint = ?, is_gone = ? WHERE feed = ? AND source_id = ?"
                 " AND stream <> ? AND fingerprint <> ?",
                 [
-                    (p.fingerprint, p.is_gone, feed, p.source_id, stream, p.fingerprint)
+                    (seen[p.source_id], p.is_gone, feed, p.source_id, stream, seen[p.source_id])
                     for p in observed
                 ],
             )
@@ -373,7 +374,7 @@ class WindowLedger(Ledger):
         return _read(row[1])
 
     def fingerprints(self, feed: str, source_ids: Iterable[str]) -> dict[str, set[str]]:
-        """Return what is known of posts, by id: a fingerprint for each stream that shows them."""
+        """Return what is known of posts, by id: for each stream the fingerprints of what it showed last."""
         found: dict[str, set[str]] = {}
         with self._open() as db:
             for marks, some in _in_parts(source_ids):
@@ -561,6 +562,14 @@ class WindowLedger(Ledger):
             db.execute(
                 "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, PULL)
             )
+
+
+def joined_fingerprints(observed: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the different fingerprints of each post in one text, in order: a listing may show former versions."""
+    found: dict[str, dict[str, None]] = {}
+    for source_id, fingerprint in observed:
+        found.setdefault(source_id, {})[fingerprint] = None
+    return {source_id: " ".join(fingerprints) for source_id, fingerprints in found.items()}
 
 
 def _in_parts(ids: Iterable[str]) -> Iterator[tuple[str, Sequence[str]]]:

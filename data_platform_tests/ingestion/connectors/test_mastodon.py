@@ -124,3 +124,4 @@ def test_earlier_versions_of_edited_posts_are_stored_if_asked(platform, feeds, h
         ).fetchall()
     assert rows == [("<p>first</p>", False), ("<p>second</p>", False), ("<p>third</p>", True)]
     assert stored(found, home) == platform.truth()
+    assert found.collect("brand").read_count == 0
