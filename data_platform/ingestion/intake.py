@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from data_platform.errors import DataPlatformError
+from data_platform.errors import (
+    BusyError,
+    DataPlatformError,
+    PermanentSourceError,
+    StorageError,
+)
 from data_platform.ingestion.collect import held_feed, split_by_day
 from data_platform.ingestion.connectors.connector import Item, Record
 from data_platform.ingestion.connectors.json_records import NO_OBJECT, parse_json
@@ -108,16 +113,27 @@ class Intake:
                     is_last = True
                     break
                 requests.append(following)
-            try:
-                receipts = self._land([records for records, _ in requests])
-            except Exception as error:
-                for _, future in requests:
-                    future.set_exception(error)
-            else:
-                for (_, future), receipt in zip(requests, receipts, strict=True):
-                    future.set_result(receipt)
+            # Whose sender was told to send again is not landed; the others cannot be cancelled now.
+            wanted = [r for r in requests if r[1].set_running_or_notify_cancel()]
+            if wanted:
+                self._answer(wanted)
             if is_last:
                 return
+
+    def _answer(self, requests: Sequence[tuple[list[object], Future[Receipt]]]) -> None:
+        """Land requests together; where one of them is at fault, each by itself: no sender pays for another's."""
+        try:
+            receipts = self._land([records for records, _ in requests])
+        except Exception as error:
+            if len(requests) > 1 and not isinstance(error, BusyError | StorageError | OSError):
+                for request in requests:
+                    self._answer([request])
+                return
+            for _, future in requests:
+                future.set_exception(error)
+        else:
+            for (_, future), receipt in zip(requests, receipts, strict=True):
+                future.set_result(receipt)
 
     def _land(self, requests: Sequence[Sequence[object]]) -> list[Receipt]:
         """Land the records of some requests as one delivery; durable on return."""
@@ -190,7 +206,8 @@ class Intake:
 def webhook_application(settings: Settings) -> "Starlette":
     """Return the ASGI application: POST /feeds/NAME for each feed of kind webhook, GET /health.
 
-    200: durable; with counts. 400: no JSON records. 401: wrong signature. 404: no such feed.
+    200: durable; with counts. 400: no JSON records, or their ids were destroyed on the way.
+    401: wrong signature. 404: no such feed.
     408: too slow. 413: too long. 415: compressed. 503: not stored now; send it again.
     """
     from starlette.applications import Starlette
@@ -248,6 +265,8 @@ async def _take(request: "Request", feeds: Feeds, intakes: Mapping[str, Intake])
         receipt = await asyncio.wait_for(
             asyncio.wrap_future(intake.submit(records)), SECONDS_TO_WAIT
         )
+    except PermanentSourceError as error:
+        return _answer(400, {"error": f"not stored: {str(error)[:1_000]}"})
     except (DataPlatformError, OSError, TimeoutError, pa.ArrowException) as error:
         logger.warning("%s: a request was not stored: %s", name, error)
         return _answer(503, {"error": "not stored now; send it again"}, {"Retry-After": "30"})

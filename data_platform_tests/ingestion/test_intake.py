@@ -18,6 +18,8 @@ from hashlib import sha256
 import httpx2
 import pytest
 
+from data_platform.errors import PermanentSourceError
+from data_platform.ingestion.collect import held_feed
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.intake import Intake, webhook_application
 from data_platform_tests.ingestion.platforms.stored import landed_rows, stored
@@ -212,3 +214,52 @@ def test_a_body_that_arrives_byte_by_byte_is_not_waited_for(settings, monkeypatc
     application = webhook_application(settings)
     asyncio.run(asyncio.wait_for(application({**scope, "query_string": b""}, receive, send), 10))
     assert statuses[0] == 408
+
+
+def test_a_request_that_waited_too_long_does_not_end_the_intake(settings, feeds, monkeypatch):
+    """Somebody holds the feed; the sender is told to send again, and the next request is landed."""
+    monkeypatch.setattr("data_platform.ingestion.intake.SECONDS_TO_WAIT", 0.3)
+    application = webhook_application(settings)
+    with held_feed(feeds.landing, "survey"):
+        assert post_to(application, json.dumps(answer(1)).encode())[0] == 503
+        assert post_to(application, json.dumps(answer(2)).encode())[0] == 503
+    monkeypatch.setattr("data_platform.ingestion.intake.SECONDS_TO_WAIT", 30.0)
+    assert post_to(application, json.dumps(answer(3)).encode())[0] == 200
+    assert landed_rows(feeds) == 2  # the first was being landed when its sender went
+
+
+def test_ids_that_were_destroyed_are_refused_for_good_and_spoil_no_other_request(
+    configured, monkeypatch
+):
+    monkeypatch.setenv("SURVEY_SECRET", SECRET)
+    block = {**BLOCK, "trust_ids": False}
+    settings = configured({"start_date": "2026-01-01", "feeds": [block]})
+    feeds = Feeds(settings)
+    status, told = post_to(webhook_application(settings), json.dumps(answer("1.5E+17")).encode())
+    assert status == 400
+    assert "scientific notation" in told["error"]
+    intake = Intake(feeds, "survey")
+    with held_feed(feeds.landing, "survey"):
+        first = intake.submit([answer(1)])
+        time.sleep(0.2)
+        later = [intake.submit([answer("1.5E+17")]), intake.submit([answer(2)])]
+    assert first.result(30).landed == later[1].result(30).landed == 1
+    with pytest.raises(PermanentSourceError):
+        later[0].result(30)
+    intake.close()
+
+
+def post_to(application, body):
+    """Send a rightly signed body to the feed `survey`, without a network; return status and answer."""
+    sent = []
+    headers = [(b"x-signature-256", sign(body).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/feeds/survey", "headers": headers}
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(application({**scope, "query_string": b""}, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
