@@ -19,7 +19,8 @@ MAX_BYTES = 5_000_000
 MAX_VALUES = 200_000  # aliases can make few lines into billions of values
 SHOWN_CHARACTERS = 60
 PROBLEMS_SHOWN = 30
-TIMESTAMP = "tag:yaml.org,2002:timestamp"
+# What PyYAML 6.0 raises for 0x_, !!bool x, !!int '', !!timestamp x, and a number of 5,000 digits.
+NO_VALUE = (ValueError, LookupError, AttributeError)
 # What pydantic's types of problems mean, in plain words; {} are values of their context.
 EXPECTED = {
     "missing": "this key is required",
@@ -53,15 +54,16 @@ EXPECTED = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads plain values; a date that does not exist stays text, for the model to refuse."""
+    """Loads plain values; what is no value of its type, such as February 30th, stays text for the model to judge."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError:
-            if node.tag == TIMESTAMP:
-                return node.value
-            raise
+        except NO_VALUE:
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            self.recursive_objects.pop(node, None)
+            return node.value
 
 
 def read_model(path: Path, model: type[Model]) -> Model:
