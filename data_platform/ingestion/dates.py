@@ -96,7 +96,7 @@ def format_advice(dates: Sequence[str]) -> str:
     stated = [date.strip() for date in dates if date.strip()]
     if not stated:
         return ""
-    if all(date.replace(".", "", 1).isdigit() for date in stated):
+    if all(date.replace(".", "", 1).isdecimal() for date in stated):
         for unit, per_second in EPOCH_UNITS.items():
             seconds = [float(date) / per_second for date in stated]
             if all(FIRST_EPOCH_SECOND <= s <= 4 * FIRST_EPOCH_SECOND for s in seconds):

@@ -85,3 +85,8 @@ def test_a_date_with_day_and_month_exchanged_is_recognised(text, pattern, is_swa
     row = duckdb.execute(f"SELECT {swapped} FROM (SELECT ? AS given)", [text]).fetchone()
     expected = is_swapped and text != "25/03/2024"
     assert row == (expected,)
+
+
+@pytest.mark.parametrize("date", ["²", "1²", "٣", "1.٣"])
+def test_digits_that_are_no_numbers_have_no_format(date):
+    assert "epoch" not in format_advice([date])

@@ -1,8 +1,9 @@
 """dlt: the records of a resource or source of that library, read as a feed."""
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import date, time, timedelta
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from data_platform.ingestion.connectors.connector import (
     Traits,
     Window,
 )
+from data_platform.ingestion.connectors.json_records import parse_json
 from data_platform.ingestion.connectors.mapping import mapped_record
 
 PAGE_SIZE = 5_000
@@ -94,8 +96,23 @@ def _records(resource: Iterable[Any]) -> Iterator[object]:
     """Yield single records: dlt resources yield records, lists of them, or Arrow tables."""
     for found in resource:
         if isinstance(found, list):
-            yield from found
+            yield from map(_plain, found)
         elif hasattr(found, "to_pylist"):
-            yield from found.to_pylist()
+            yield from map(_plain, found.to_pylist())
         else:
-            yield found
+            yield _plain(found)
+
+
+def _plain(record: object) -> object:
+    """Return a record as JSON would hold it: dates as ISO 8601, decimals as they are written.
+
+    Of what JSON cannot hold only the type is told; it is no record.
+    """
+    try:
+        return parse_json(json.dumps(record, default=_written))
+    except (TypeError, ValueError, RecursionError):
+        return f"a {type(record).__name__} that JSON cannot hold"
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, date | time) else str(value)

@@ -6,6 +6,9 @@ from data_platform_tests.ingestion.platforms.stored import landed_rows, stored
 
 pytest.importorskip("dlt", reason="needs customer-feedback-platform[dlt]")
 MODULE = """
+from datetime import UTC, datetime
+from decimal import Decimal
+
 import dlt
 import pyarrow as pa
 
@@ -23,6 +26,13 @@ def helpdesk():
 def pages():
     yield ROWS[:2]
     yield pa.Table.from_pylist(ROWS[2:])
+
+def typed():
+    at = datetime(2026, 2, 1, 10, tzinfo=UTC)
+    row = {"at": at, "user": {"text": "fine"}, "price": Decimal("1.50"), "raw": b"x", "day": at.date()}
+    yield [{"id": 1, **row}, {"id": Decimal("2"), **row}, {("a", "b"): 1}]
+    row["itself"] = row
+    yield row
 
 def broken():
     yield ROWS[0]
@@ -83,3 +93,11 @@ def test_a_resource_that_raises_is_a_gap(feeds):
 def test_a_resource_that_is_not_there_is_the_users_mistake(feeds, resource, words):
     with pytest.raises(ConfigurationError, match=words):
         feeds("tickets", resource=resource).collect("desk")
+
+
+def test_values_of_python_are_written_as_json_would_and_others_are_no_records(feeds, home):
+    found = feeds("typed", keep=["price"])
+    assert found.collect("desk").errors == []
+    assert stored(found, home) == {"1": "fine", "2": "fine"}
+    assert found.ledger.feed("desk").refused_count == 1  # both are the same: no record, of a dict
+    assert found.collect("desk").read_count == 0
