@@ -176,7 +176,7 @@ class FileConnector:
             refuse_foreign(file.path, kind)
             for rows in self._rows(file.path, kind):
                 yield Page(self._records(rows), rows.payloads, rows.broken, rows.column_kinds)
-        except (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        except (pa.ArrowException, gzip.BadGzipFile, EOFError, zlib.error) as error:
             message = f"{file.path} cannot be read as {kind}: {error}"
             raise PermanentSourceError(message) from error
         except OSError as error:

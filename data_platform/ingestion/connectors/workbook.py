@@ -2,12 +2,14 @@
 
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date, datetime
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
 
-from data_platform.errors import PermanentSourceError
+from data_platform.errors import DataPlatformError, PermanentSourceError
 from data_platform.feed_settings import FileFeed
 from data_platform.ingestion.connectors.columns import (
     column_kinds,
@@ -36,31 +38,55 @@ def read_workbook(path: Path, feed: FileFeed, wanted: Sequence[Sequence[str]]) -
     """
     try:
         from openpyxl import load_workbook
-        from openpyxl.utils.exceptions import InvalidFileException
     except ImportError as error:
         message = (
             f"{path}: reading Excel workbooks needs openpyxl:"
             " pip install 'customer-feedback-platform[xlsx]'"
         )
         raise PermanentSourceError(message) from error
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > min(MAX_UNPACKED_BYTES, most_unpacked(path.stat().st_size)):
-            message = f"{path}: unpacked it would be {size:,} bytes; save it as .csv"
-            raise PermanentSourceError(message)
-        workbook = load_workbook(path, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
-        message = f"{path} cannot be read as xlsx: {error}"
-        raise PermanentSourceError(message) from error
-    with closing(workbook):
+    with ExitStack() as opened:
+        stream = opened.enter_context(
+            path.open("rb")
+        )  # openpyxl would not close what it cannot read
+        with _damage_is_told(path):
+            with zipfile.ZipFile(stream) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > min(MAX_UNPACKED_BYTES, most_unpacked(path.stat().st_size)):
+                message = f"{path}: unpacked it would be {size:,} bytes; save it as .csv"
+                raise PermanentSourceError(message)
+            workbook = load_workbook(stream, read_only=True, data_only=True)
+        opened.enter_context(closing(workbook))
         if feed.sheet is not None and feed.sheet not in workbook.sheetnames:
             names = ", ".join(repr(name[:40]) for name in workbook.sheetnames[:10])
             message = f"{path}: there is no sheet {feed.sheet!r}; its sheets: {names}"
             raise PermanentSourceError(message)
-        sheet = workbook[feed.sheet or workbook.sheetnames[0]]
-        sheet.reset_dimensions()  # what it claims to span: every row would be filled up to there
-        yield from _tables(path, feed, wanted, _rows(path, sheet.iter_rows(values_only=True)))
+        with _damage_is_told(path):
+            sheet = workbook[feed.sheet or workbook.sheetnames[0]]
+            sheet.reset_dimensions()  # what it claims to span: every row would be filled up to there
+        yield from _tables(path, feed, wanted, _rows(path, _cells(path, sheet)))
+
+
+@contextmanager
+def _damage_is_told(path: Path) -> Iterator[None]:
+    """Turn what openpyxl meets in a damaged workbook, which may be any error, into one that says so.
+
+    Raises:
+        PermanentSourceError: with the kind of the error; its text may quote a cell.
+    """
+    try:
+        yield
+    except (DataPlatformError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        is_of_the_file = isinstance(error, zipfile.BadZipFile | ParseError)
+        reason = str(error) if is_of_the_file else f"it is damaged ({type(error).__name__})"
+        message = f"{path} cannot be read as xlsx: {reason}"
+        raise PermanentSourceError(message) from error
+
+
+def _cells(path: Path, sheet: Any) -> Iterator[Sequence[object]]:
+    with _damage_is_told(path):
+        yield from sheet.iter_rows(values_only=True)
 
 
 def _rows(path: Path, rows: Iterable[Sequence[object]]) -> Iterator[list[str]]:
