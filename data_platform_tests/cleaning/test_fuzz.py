@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data_platform.cleaning.posts import clean_posts
@@ -112,16 +112,18 @@ FRAGMENTS = (
         "＠",
     ),
 )
-TEXTS = st.builds(
-    lambda parts, tail: ("".join(parts) * LENGTH)[:LENGTH] + tail,
-    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4),
-    st.sampled_from(["", "!", "@", ">", ";", "1", "a", "x@example.com"]),
-)
+PARTS = st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=4)
+TAILS = st.sampled_from(["", "!", "@", ">", ";", "1", "a", "x@example.com"])
+
+
+def long_text(parts: list[str], tail: str) -> str:
+    return ("".join(parts) * LENGTH)[:LENGTH] + tail
 
 
 @examples(12)
-@given(text=TEXTS)
-def test_a_long_text_of_a_few_pieces_is_cleaned_in_seconds(text):
+@given(parts=PARTS, tail=TAILS)
+def test_a_long_text_of_a_few_pieces_is_cleaned_in_seconds(parts, tail):
+    text = long_text(parts, tail)
     with within(SECONDS):
         (cleaned,) = redact(clean_text(pa.array([text])).body_clean, EVERYTHING).to_pylist()
         harmless(text)
@@ -129,19 +131,20 @@ def test_a_long_text_of_a_few_pieces_is_cleaned_in_seconds(text):
 
 
 @examples(6)
-@given(text=TEXTS)
-def test_a_long_text_of_a_few_pieces_is_scored_in_seconds(text):
+@given(parts=PARTS, tail=TAILS)
+def test_a_long_text_of_a_few_pieces_is_scored_in_seconds(parts, tail):
     with within(SECONDS):
-        scores = VaderModel().score(pa.array([text]))
+        scores = VaderModel().score(pa.array([long_text(parts, tail)]))
     assert -1 <= scores["compound"][0].as_py() <= 1
 
 
 @examples(6)
-@given(text=TEXTS)
-def test_a_long_text_of_a_few_pieces_is_redacted_in_seconds_as_it_is(text):
+@given(parts=PARTS, tail=TAILS)
+@example(parts=["%2B"], tail="@")
+def test_a_long_text_of_a_few_pieces_is_redacted_in_seconds_as_it_is(parts, tail):
     """Also where the patterns that come before would have spared it."""
     with within(SECONDS):
-        redact_text(text, EVERYTHING)
+        redact_text(long_text(parts, tail), EVERYTHING)
 
 
 HOSTILE = st.lists(
