@@ -4,17 +4,25 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 
 from data_platform.errors import DataPlatformError
+from data_platform.reporting.marts import INPUTS, TOPIC_INPUTS
 from data_platform.schemas import (
+    CLEANED_FEEDBACK,
+    DAILY_SENTIMENT,
     DAY_VERSIONS,
+    FCT_FEEDBACK,
     PUBLISHED_VIEWS,
     SCHEMA_VERSION,
+    SENTIMENT_SCORES,
     TABLES,
+    TOPIC_SENTIMENT,
     Table,
 )
 from data_platform.storage.locks import ProcessLock
@@ -29,6 +37,16 @@ from data_platform.storage.warehouse import (
 PUBLISHED: tuple[Table, ...] = tuple(table for table in TABLES.values() if table.is_published)
 BY_DAY = tuple(table for table in PUBLISHED if table.day_column)
 WHOLE = tuple(table for table in PUBLISHED if not table.day_column)
+# Published tables of a day, with the published ones that they are made from.
+MADE_FROM = {
+    FCT_FEEDBACK.name: (CLEANED_FEEDBACK.name,),
+    SENTIMENT_SCORES.name: (CLEANED_FEEDBACK.name,),
+    DAILY_SENTIMENT.name: INPUTS,
+    TOPIC_SENTIMENT.name: TOPIC_INPUTS,
+}
+# A day whose later tables have not followed by then is published as it is: its refresh has failed.
+LONGEST_REFRESH = timedelta(hours=1)
+CALM_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +74,12 @@ def publish(warehouse: Warehouse, path: Path, *, is_anew: bool = False) -> Publi
 
     Works on a copy of the published file: only the table-days whose digest changed are copied,
     then every table is compared with the warehouse, then the copy is renamed into place. A
-    reader that has the old file open keeps a whole, consistent old state.
+    reader that has the old file open keeps a whole, consistent old state. A day that is being
+    refreshed, so that its tables do not agree, stays as it was published before.
 
     Args:
-        is_anew: copy everything into a new file, which holds no byte of what was deleted.
+        is_anew: copy everything into a new file, which holds no byte of what was deleted; waits
+            up to a minute for days that are being refreshed.
 
     Raises:
         SnapshotError: a table of the copy differs from the warehouse.
@@ -85,8 +105,7 @@ def _replace(warehouse: Warehouse, path: Path, is_anew: bool) -> tuple[int, dict
             shutil.copyfile(path, draft)
         with warehouse.transaction():
             pass  # a new warehouse gets its tables first: one transaction writes one file
-        with warehouse.transaction() as transaction:
-            changed, counts = _fill(transaction, draft)
+        changed, counts = _fill_anew(warehouse, draft) if is_anew else _fill(warehouse, draft)
         if _log_of(draft).exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
         if changed or is_anew or not path.exists():
@@ -122,8 +141,46 @@ def _is_usable(path: Path) -> bool:
     return row is not None and row[0] == SCHEMA_VERSION and has_views
 
 
-def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
-    """Copy what differs into the file `draft`; return the number of differences and row counts."""
+def _fill(warehouse: Warehouse, draft: Path) -> tuple[int, dict[str, int]]:
+    """Bring the file `draft` up to date, but for days that are being refreshed; see `_copy_all`."""
+    with warehouse.transaction() as transaction:
+        return _copy_all(transaction, draft, _unfinished_days(transaction))
+
+
+def _fill_anew(warehouse: Warehouse, draft: Path) -> tuple[int, dict[str, int]]:
+    """Fill the new file `draft`, if possible at a moment when no day is being refreshed."""
+    deadline = time.monotonic() + CALM_SECONDS
+    while True:
+        with warehouse.transaction() as transaction:
+            if not _unfinished_days(transaction) or time.monotonic() > deadline:
+                return _copy_all(transaction, draft, [])
+        time.sleep(1.0)
+
+
+def _unfinished_days(transaction: Transaction) -> list[date]:
+    """Return the days on which a table was not made from what its inputs hold now."""
+    pairs = [f"('{table}', '{name}')" for table, names in MADE_FROM.items() for name in names]
+    rows = transaction.connection.execute(
+        f"""
+        SELECT DISTINCT i.day FROM (VALUES {", ".join(pairs)}) AS made(table_name, input)
+        JOIN {DAY_VERSIONS.name} i ON i.table_name = made.input
+        LEFT JOIN {DAY_VERSIONS.name} t ON t.table_name = made.table_name AND t.day = i.day
+        WHERE i.refreshed_at > ?
+            AND (t.day IS NULL OR json_extract_string(t.made_from, made.input) <> i.digest)
+        """,
+        [datetime.now(UTC) - LONGEST_REFRESH],
+    ).fetchall()
+    return [day for (day,) in rows]
+
+
+def _copy_all(
+    transaction: Transaction, draft: Path, unfinished: Sequence[date]
+) -> tuple[int, dict[str, int]]:
+    """Copy what differs into the file `draft`; return the number of differences and row counts.
+
+    Args:
+        unfinished: days that stay as they are in `draft`.
+    """
     connection = transaction.connection
     place = str(draft).replace("'", "''")
     connection.execute(f"ATTACH '{place}' AS snapshot (STORAGE_VERSION '{STORAGE_VERSION}')")
@@ -134,8 +191,8 @@ def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
         " coalesce(l.day, s.day) AS day"
         f" FROM (SELECT * FROM {DAY_VERSIONS.name} WHERE list_contains(?, table_name)) l"
         f" FULL JOIN snapshot.{DAY_VERSIONS.name} s USING (table_name, day)"
-        " WHERE l.digest IS DISTINCT FROM s.digest",
-        [names],
+        " WHERE l.digest IS DISTINCT FROM s.digest AND NOT list_contains(?::DATE[], day)",
+        [names, list(unfinished)],
     )
     changed = transaction.count("SELECT count(*) FROM stale")
     for table in BY_DAY:
@@ -152,11 +209,14 @@ def _fill(transaction: Transaction, draft: Path) -> tuple[int, dict[str, int]]:
         if live != copy:
             changed += 1
             _copy(transaction, table, "TRUE")
-    connection.execute(f"DELETE FROM snapshot.{DAY_VERSIONS.name}")
+    finished = "NOT list_contains(?::DATE[], day)"
+    connection.execute(
+        f"DELETE FROM snapshot.{DAY_VERSIONS.name} WHERE {finished}", [list(unfinished)]
+    )
     connection.execute(
         f"INSERT INTO snapshot.{DAY_VERSIONS.name} SELECT * FROM {DAY_VERSIONS.name}"
-        " WHERE list_contains(?, table_name)",
-        [names],
+        f" WHERE list_contains(?, table_name) AND {finished}",
+        [names, list(unfinished)],
     )
     return changed, {
         table.name: transaction.count(f"SELECT count(*) FROM snapshot.{table.name}")

@@ -17,6 +17,7 @@ import pytest
 
 from data_platform.errors import ConfigurationError
 from data_platform.reporting.export import Selection, export_table, format_of, list_tables
+from data_platform.reporting.marts import refresh_daily_sentiment, refresh_topic_sentiment
 from data_platform.reporting.snapshot import publish
 from data_platform.schemas import (
     CAMPAIGNS,
@@ -425,6 +426,8 @@ def test_a_publish_meanwhile_gives_one_state_or_the_other(warehouse, snapshot, h
                 for day in (DAY, NEXT_DAY):
                     span = DaySpan.of(day)
                     transaction.seal_days(READABLE["fct_feedback"], span, {}, {})
+            with warehouse.transaction() as transaction:
+                refresh_topic_sentiment(transaction, DaySpan(DAY, NEXT_DAY))
             publish(warehouse, snapshot)
     finally:
         (folder / "stop").touch()
@@ -466,6 +469,7 @@ def large(tmp_path_factory):
             " FROM cleaned_feedback, range(150000) r(i)"
         )
         transaction.seal_days(CLEANED_FEEDBACK, DaySpan.of(DAY), {}, {})
+        refresh_daily_sentiment(transaction, DaySpan.of(DAY))
     publish(warehouse, home / "feedback.duckdb")
     return home / "feedback.duckdb"
 

@@ -1,14 +1,15 @@
 """The published snapshot: whole, verified, incremental, and replaced in one step."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from data_platform.reporting.marts import refresh_daily_sentiment
 from data_platform.reporting.report import write_report
 from data_platform.reporting.snapshot import publish
-from data_platform.schemas import DAILY_SENTIMENT, SOURCE_HEALTH
+from data_platform.schemas import CLEANED_FEEDBACK, DAILY_SENTIMENT, SOURCE_HEALTH
 from data_platform.storage.days import DaySpan
 
 DAYS = (date(2026, 3, 1), date(2026, 3, 2))
@@ -50,6 +51,64 @@ def test_only_days_that_changed_are_copied(warehouse, snapshot):
     put_day(warehouse, DAYS[1], 5)
     assert publish(warehouse, snapshot).changed_days == 1
     assert read(snapshot) == [(DAYS[0], 1), (DAYS[1], 5)]
+
+
+def delete_first_post(warehouse, day):
+    """As a refresh that has come as far as cleaned_feedback."""
+    with warehouse.transaction() as transaction:
+        transaction.connection.execute(
+            "DELETE FROM cleaned_feedback WHERE feedback_id = (SELECT min(feedback_id)"
+            f" FROM cleaned_feedback WHERE posted_at::DATE = '{day}')"
+        )
+        transaction.seal_days(CLEANED_FEEDBACK, DaySpan.of(day), {}, {})
+
+
+COUNTS = """
+    SELECT (SELECT count(*) FROM cleaned_feedback WHERE posted_at::DATE = date),
+        (SELECT row_count FROM day_versions WHERE table_name = 'cleaned_feedback' AND day = date),
+        sum(post_count) FROM daily_sentiment GROUP BY date ORDER BY date
+"""
+
+
+def test_a_day_that_is_being_refreshed_stays_as_it_was_until_all_of_its_tables_agree(
+    warehouse, snapshot, fill
+):
+    for day in DAYS:
+        fill(day, 3)
+    publish(warehouse, snapshot)
+    fill(DAYS[0], 1)
+    delete_first_post(warehouse, DAYS[1])
+    publish(warehouse, snapshot)
+    assert read(snapshot, COUNTS) == [(4, 4, 4), (3, 3, 3)]
+    with warehouse.transaction() as transaction:
+        refresh_daily_sentiment(transaction, DaySpan.of(DAYS[1]))
+    publish(warehouse, snapshot)
+    assert read(snapshot, COUNTS) == [(4, 4, 4), (2, 2, 2)]
+
+
+def test_a_day_whose_refresh_has_come_to_nothing_is_published_as_it_is_after_an_hour(
+    warehouse, snapshot, fill
+):
+    fill(DAYS[0], 3)
+    publish(warehouse, snapshot)
+    delete_first_post(warehouse, DAYS[0])
+    with warehouse.transaction() as transaction:
+        transaction.connection.execute(
+            "UPDATE day_versions SET refreshed_at = ?", [datetime.now(UTC) - timedelta(minutes=61)]
+        )
+    publish(warehouse, snapshot)
+    assert read(snapshot, COUNTS) == [(2, 2, 3)]
+
+
+def test_a_file_that_is_made_anew_holds_every_day_and_waits_a_while_for_those_being_refreshed(
+    warehouse, snapshot, fill, monkeypatch
+):
+    fill(DAYS[0], 3)
+    publish(warehouse, snapshot)
+    delete_first_post(warehouse, DAYS[0])
+    monkeypatch.setattr("data_platform.reporting.snapshot.CALM_SECONDS", 1.5)
+    assert publish(warehouse, snapshot, is_anew=True).seconds > 1.5
+    assert read(snapshot, COUNTS) == [(2, 2, 3)]
 
 
 def test_a_reader_keeps_the_state_that_it_opened(warehouse, snapshot):
