@@ -26,6 +26,7 @@ LONGEST_FILES = (
     "test_machine_failures.py",
     "test_secrets.py",
     "test_kills.py",
+    "test_many_at_once.py",
     "test_erasure.py",
     "test_backup.py",
     "test_models.py",
