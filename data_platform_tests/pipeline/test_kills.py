@@ -8,7 +8,7 @@ import pytest
 from data_platform_tests.pipeline.conftest import SHOP, Platform
 from data_platform_tests.pipeline.kills import run_killed
 
-KILLS = 10  # of each command
+KILLS = 5  # of each command; each takes some ten seconds, many times that beside other work
 SOAKED_KILLS = 100
 WORDS = ("love", "hate", "like", "fear", "enjoy", "avoid")
 RANGE = ("--from", "2026-03-01", "--to", "2026-03-04")
@@ -108,6 +108,7 @@ def killed_and_finished(copy_of, name, kills, seed):
     return deaths / kills
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "name",
     [
