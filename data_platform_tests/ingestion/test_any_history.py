@@ -358,7 +358,7 @@ TAKEN_BACK = [
 
 
 @pytest.mark.parametrize("kind", [ListedByPosting, ListedByChange])
-@examples(8)
+@examples(5)
 @example(steps=TAKEN_BACK, tells_edits=False)
 @given(steps=HISTORIES, tells_edits=st.booleans())
 def test_any_history_of_posts_and_collections_ends_in_the_final_truth(kind, steps, tells_edits):

@@ -156,7 +156,7 @@ def packed(draw: st.DrawFn, name: str) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "a.xlsx", "a.parquet"])
-@examples(12)
+@examples(8)
 @given(data=st.data())
 def test_any_file_becomes_rows_and_quarantine_or_a_gap(name, data):
     name, content = data.draw(packed(name))
@@ -239,14 +239,14 @@ def assert_nothing_is_lost(feeds: Feeds, found: Collection) -> None:
     assert len(feeds.ledger.open_windows("brand")) <= len(found.errors + found.notes)
 
 
-def items_of(platform: Platform) -> list[tuple[str, Any]]:
-    """Return what the platform lists, with the names of its listings."""
+def items_of(platform: Platform) -> list[Any]:
+    """Return what all listings of the platform show."""
     now = datetime.now(UTC)
     platform.server.fault = None
     with tempfile.TemporaryDirectory() as folder:
         connector = feeds_in(folder, platform).connector("brand")
         found = [
-            (stream, item)
+            item
             for stream in connector.streams()
             for item in connector.fetch(Window(stream, now - timedelta(hours=2), now), None).items
         ]
@@ -264,20 +264,21 @@ def as_answered(value: Any, calls: int = 30) -> Any:
         return None
 
 
-@examples(3)
+@examples(2)
 @given(several=st.lists(st.tuples(st.integers(0, 99), VALUE_CHANGES), max_size=5), odd=VALUES)
 def test_items_of_any_shape_are_taken_or_kept_aside(platform, several, odd):
     listed = items_of(platform)
-    changed = [(*listed[n % len(listed)], changes) for n, changes in several]
-    spoilt = [(stream, as_answered(changed_value(item, c))) for stream, item, c in changed]
+    changed = [changed_value(listed[n % len(listed)], changes) for n, changes in several]
+    everything = [*listed, *map(as_answered, [*changed, odd])]
     with tempfile.TemporaryDirectory() as folder:
         feeds = feeds_in(folder, platform)
 
         def collect() -> Collection:
             connector = feeds.connector("brand")
-            everything = [*listed, *spoilt, (connector.streams()[0], as_answered(odd))]
+            # In one listing: two that disagree about a post are both believed, each time anew.
+            first_stream = connector.streams()[0]
             connector.fetch = lambda window, _: Listing(
-                [item for stream, item in everything if stream == window.stream]
+                everything if window.stream == first_stream else []
             )
             return pull(
                 connector,

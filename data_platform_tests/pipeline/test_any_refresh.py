@@ -136,7 +136,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any_refresh")
 
 
-@examples(4)
+@examples(3)
 @given(steps=st.lists(STEPS, min_size=2, max_size=7), random=st.randoms(use_true_random=False))
 def test_any_order_and_grouping_of_refreshes_ends_in_the_same_tables(folder, steps, random):
     lived, fresh = Platform(folder / "lived"), Platform(folder / "fresh")

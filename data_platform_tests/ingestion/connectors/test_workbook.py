@@ -1,6 +1,7 @@
 """Excel workbooks: cells become the text that loses nothing, wherever the table stands."""
 
 import io
+import zipfile
 from datetime import date, datetime
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_a_truncated_workbook_is_refused(read):
     content = workbook(HEADER, *[[str(n), "a", "b" * 100] for n in range(1_000)])
     with pytest.raises(PermanentSourceError, match="cannot be read as xlsx"):
         read("a.xlsx", content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "xl/worksheets/sheet1.xml", "xl/styles.xml"])
+def test_a_workbook_with_a_damaged_part_is_refused_and_closed(read, part):
+    """Left open, it would be told as a warning, which is an error here."""
+    sink = io.BytesIO()
+    content = io.BytesIO(workbook(HEADER, ["1", "a", "b"]))
+    with zipfile.ZipFile(content) as whole, zipfile.ZipFile(sink, "w") as damaged:
+        for name in whole.namelist():
+            text = whole.read(name)
+            damaged.writestr(name, text[: len(text) // 2] if name == part else text)
+    with pytest.raises(PermanentSourceError, match="cannot be read as xlsx"):
+        read("a.xlsx", sink.getvalue())
 
 
 def test_the_file_that_excel_keeps_beside_an_open_workbook_is_left_alone(home: Path, read):
