@@ -330,9 +330,11 @@ class Soak:
         show("Kept", ("what", "MB", "MB per million posts"), rows)
         segments = sum(1 for _ in landing.rglob("*.parquet"))
         runs = self.refresher.instance.get_runs_count()
+        a_run = size_of(self.settings.dagster_home) / MEGABYTE / runs
         print(
             f"\n{posts:,} posts, {segments:,} segments, {len(self.cycles)} cycles, {runs:,} runs of"
-            f" Dagster; memory grows by {self.rss_slope():+.0f} MB an hour, at most"
+            f" Dagster, which keeps {a_run:.2f} MB of each; memory grows by"
+            f" {self.rss_slope():+.0f} MB an hour, at most"
             f" {max(c['rss_mb'] for c in self.cycles):.0f} MB; the rest was taken in after"
             f" {drained:.0f} s."
         )
