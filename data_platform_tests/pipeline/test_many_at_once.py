@@ -255,6 +255,7 @@ def prepare(platform_in: Callable[..., Platform], files: int) -> tuple[Crowd, Pl
     return crowd, quiet
 
 
+@pytest.mark.timeout(900)
 def test_what_works_at_the_same_time_waits_and_readers_see_whole_commits(platform_in):
     crowd, quiet = prepare(platform_in, files := 7)
 
