@@ -70,6 +70,10 @@ def test_a_short_configured_key_is_refused_without_being_shown(home):
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_configured_key_of_16_characters_is_long_enough(home):
+    assert len(load_author_key(home / "author.key", "k" * 16)) == 32
+
+
 @pytest.mark.parametrize("content", ["", "  \n", "short"])
 def test_a_key_file_that_lost_its_content_is_refused(home, content):
     (home / "author.key").write_text(content)
