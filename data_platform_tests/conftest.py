@@ -19,25 +19,20 @@ if profile := os.environ.get("HYPOTHESIS_PROFILE"):
     settings.load_profile(profile)
 
 
-# A worker runs a whole file: these take minutes, and must not be what the others wait for.
-LONGEST_FILES = (
-    "test_ui.py",
-    "test_platforms.py",
-    "test_machine_failures.py",
-    "test_secrets.py",
-    "test_kills.py",
-    "test_many_at_once.py",
-    "test_erasure.py",
-    "test_backup.py",
-    "test_models.py",
-    "test_dashboard.py",
-)
+# A worker runs a whole file: those that take minutes must not be what the others wait for.
+LONGEST_FILES = ("test_ui.py", "test_kills.py", "test_platforms.py", "test_machine_failures.py")
+LONG_FOLDERS = ("browser", "pipeline")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest."""
-    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+    """Begin with the files that take longest, and end with the shortest tests."""
+    items.sort(
+        key=lambda item: (
+            item.path.name not in LONGEST_FILES,
+            item.path.parent.name not in LONG_FOLDERS,
+        )
+    )
 
 
 @pytest.fixture
