@@ -1,7 +1,7 @@
 """Fixtures that all tests share: a data home, a configuration, a warehouse, and the larger test data."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.path.parent.name not in LONG_FOLDERS,
         )
     )
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Take back the umask that a command sets when it runs within a test."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

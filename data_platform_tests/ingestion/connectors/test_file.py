@@ -366,7 +366,8 @@ def test_a_folder_inside_that_may_not_be_read_is_named_and_not_passed_over():
         closed = Path(name) / "in" / "closed"
         closed.mkdir(parents=True)
         (closed / "a.csv").write_text("x")
-        Path(name).chmod(0o755)
+        for folder in (Path(name), closed.parent):
+            folder.chmod(0o755)
         for private in (".hidden", "lost+found"):
             (closed.parent / private).mkdir(mode=0o700)
         closed.chmod(0o700)
