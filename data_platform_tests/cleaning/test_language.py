@@ -63,6 +63,11 @@ def test_a_long_text_overrules_the_default_and_a_doubtful_short_one_does_not() -
     assert identify("na super", default="de") == "de"
 
 
+def test_where_there_is_no_default_a_probable_language_is_enough() -> None:
+    assert identify("alles super danke") == "de"
+    assert identify("alles super danke", default="en") == "en"
+
+
 def test_defaults_may_differ_from_row_to_row() -> None:
     answer = identify_languages(pa.array(["ok", "ok", "ok"]), None, pa.array(["de", None, "fr"]))
     assert answer.language.to_pylist() == ["de", "und", "fr"]

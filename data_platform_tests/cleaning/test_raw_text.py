@@ -75,6 +75,8 @@ def test_an_original_without_personal_data_stays_as_it_is(body):
         (EMAIL, "https://shop.example", ("<email>", "https://shop.example")),
         (None, "mail jane&#64;shop.example, @ann", (None, "mail <email>,")),
         (None, f"<a href='mailto:{EMAIL}'>write</a> to us", (None, "write to us")),
+        (None, "<a href='mailto:jane&#64;shop.example'>write</a> to us", (None, "write to us")),
+        (None, f"<b title='j&#64;shop.example'>x</b> {EMAIL}", (None, "x <email>")),
         ("Hi", f"https://shop.example/?m={EMAIL} broke", (None, "Hi. broke")),
         ("call", "4155550132", (None, "call. <phone>")),
         (None, None, (None, None)),
