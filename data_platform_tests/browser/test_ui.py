@@ -94,7 +94,7 @@ def test_one_day_of_the_whole_chain_is_materialized_by_hand(page, server):
     expect(page.get_by_text(str(day)).first).to_be_visible(timeout=WAIT_MS)
 
 
-def test_three_days_are_backfilled_and_the_checks_show_their_numbers(page, server):
+def test_three_days_are_backfilled_and_the_checks_and_freshness_are_shown(page, server):
     days = [server.day(n) for n in (40, 39, 38)]
     server.drop("kiosk", "backfill.csv", posts(server, 40, 39, 38, first_id=200))
     launch(page, f"[{days[0]}...{days[-1]}]")
@@ -109,6 +109,9 @@ def test_three_days_are_backfilled_and_the_checks_show_their_numbers(page, serve
     expect(page.get_by_text("highest_ratio").first).to_be_visible()
     expect(page.get_by_text("Plots", exact=True).first).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible(timeout=WAIT_MS)
+    page.goto("/assets/daily_sentiment?view=overview")
+    expect(page.get_by_text("Passing", exact=True).first).to_be_visible(timeout=WAIT_MS)
+    page.screenshot(path=SCREENSHOTS / "freshness.png")
 
 
 def test_a_dropped_file_changes_daily_sentiment_without_a_click(page, server):
