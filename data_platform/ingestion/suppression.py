@@ -69,7 +69,9 @@ class Suppression:
             return posts
         # A hash for each record: only where something was erased.
         pairs = zip(posts["feedback_id"].to_pylist(), posts["author_id"].to_pylist(), strict=True)
-        return replaced(posts, pa.array([self.holds(*pair) for pair in pairs]), self._tombstone)
+        return replaced(
+            posts, pa.array([self.holds(*pair) for pair in pairs], pa.bool_()), self._tombstone
+        )
 
     def _tombstone(self, row: dict[str, Any]) -> dict[str, Any]:
         hashed = ERASED + self.erased_id(row["feedback_id"])
