@@ -203,7 +203,6 @@ def collect_files(
     """
     feed = connector.feed
     with held_feed(landing, feed.name):
-        landing.clear_staging(feed.name)
         landing.remove(ledger.replaced_segments(feed.name))
         finish_removals(landing, ledger, feed.name)
         result = Collection()
@@ -267,11 +266,16 @@ def feed_lock(landing: LandingZone, name: str) -> ProcessLock:
 
 
 def finish_removals(landing: LandingZone, ledger: Ledger, feed: str) -> None:
-    """Remove the segments that a replay has replaced, and those that a killed one has left."""
-    if unfinished := ledger.unfinished_releases(feed):
+    """Remove what killed processes have left of a feed whose lock is held.
+
+    That is what they staged, what they published and did not record (it is read again), and
+    segments that others have taken the place of.
+    """
+    landing.clear_staging(feed)
+    if unfinished := ledger.unfinished(feed):
         known = ledger.known_segments(feed)
-        orphans = landing.collected(feed, unfinished)
-        landing.remove(path for path in orphans if path not in known)
+        landing.remove(path for path in landing.collected(feed, unfinished) if path not in known)
+        ledger.forget_unfinished(feed)
     if removals := ledger.pending_removals(feed):
         landing.remove(removals)
         ledger.finish_removals(feed)
@@ -363,11 +367,8 @@ class _Reader:
                 table = table.append_column(FOLDER_COLUMN, folder)
                 writer.write(iter(table.to_batches()), REFUSED_SCHEMA)
             landed_at = datetime.now(UTC)
-            unfinished = self.ledger.begin(feed.name, content, landed_at)
+            self.ledger.begin(feed.name, content, landed_at)
             segments = writer.publish(landed_at)
-        kept = {segment.path for segment in segments}
-        orphans = self.landing.collected(feed.name, unfinished)
-        self.landing.remove(path for path in orphans if path not in kept)
         replaced = self.ledger.record(
             Delivered(
                 delivery_id,

@@ -22,6 +22,7 @@ from data_platform.ingestion.collect import (
     OpenDays,
     PendingFiles,
     collect_files,
+    finish_removals,
     held_feed,
     pending_files,
 )
@@ -31,7 +32,7 @@ from data_platform.ingestion.connectors.http import Budget, Http
 from data_platform.ingestion.connectors.mapping import mapped_record
 from data_platform.ingestion.connectors.registry import make_connector
 from data_platform.ingestion.ledger import FeedLedger, Gap
-from data_platform.ingestion.pull import KeptRecords, preview, pull, remove_unrecorded
+from data_platform.ingestion.pull import KeptRecords, preview, pull
 from data_platform.ingestion.replay import Replay, Replayed, replay_quarantine
 from data_platform.ingestion.windows import WindowLedger
 from data_platform.settings import Settings
@@ -187,7 +188,7 @@ class Feeds:
         feed = self.settings.feed(name)
         if isinstance(feed, WebhookFeed):
             with explained(self.landing.root), held_feed(self.landing, name):
-                remove_unrecorded(self.landing, self.ledger, name)
+                finish_removals(self.landing, self.ledger, name)
                 self.ledger.finish(name, datetime.now(UTC), None)
             return Collection()
         with explained(self.landing.root):

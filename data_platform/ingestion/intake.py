@@ -22,7 +22,7 @@ from data_platform.errors import (
     PermanentSourceError,
     StorageError,
 )
-from data_platform.ingestion.collect import held_feed, split_by_day
+from data_platform.ingestion.collect import finish_removals, held_feed, split_by_day
 from data_platform.ingestion.connectors.connector import Item, Record
 from data_platform.ingestion.connectors.json_records import NO_OBJECT, parse_json
 from data_platform.ingestion.connectors.mapping import mapped_record, records_in
@@ -30,7 +30,7 @@ from data_platform.ingestion.connectors.opening import is_text, readable
 from data_platform.ingestion.contract import POST_SCHEMA, REFUSED_SCHEMA, Delivery, PostContract
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import Delivered
-from data_platform.ingestion.pull import page_of, remove_unrecorded
+from data_platform.ingestion.pull import page_of
 from data_platform.schemas import CONTRACT_VERSION
 from data_platform.settings import Settings
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE
@@ -166,7 +166,7 @@ class Intake:
                 self._feed, feeds.author_key(), feeds.ledger.suppression(feeds.author_key())
             ) as contract,
         ):
-            remove_unrecorded(feeds.landing, feeds.ledger, name)
+            finish_removals(feeds.landing, feeds.ledger, name)
             checked = contract.check(page_of(good, broken), delivery)
             if not self._feed.trust_ids:
                 checked.identity.require_sound("the request")

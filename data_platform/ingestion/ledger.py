@@ -267,22 +267,26 @@ class Ledger:
             for subject, state, reason, is_transient, opened_at, tried_at in rows
         }
 
-    def begin(self, feed: str, content: str, collected_at: datetime) -> list[datetime]:
-        """Note that segments are about to be published; return earlier times that never ended.
-
-        A run that is killed between publishing and `record` leaves segments that the ledger does
-        not know; the next reading of the same content takes their place.
-        """
+    def begin(self, feed: str, content: str, published_at: datetime) -> None:
+        """Note that segments are about to be published, until `record` or `release` knows them."""
         with self._open() as db:
-            unfinished = db.execute(
-                "SELECT collected_at FROM publications WHERE feed = ? AND content_sha256 = ?",
-                (feed, content),
-            ).fetchall()
             db.execute(
                 "INSERT INTO publications VALUES (?, ?, ?)",
-                (feed, content, collected_at.isoformat()),
+                (feed, content, published_at.isoformat()),
             )
-        return [datetime.fromisoformat(row[0]) for row in unfinished]
+
+    def unfinished(self, feed: str) -> list[datetime]:
+        """Return when segments were published that a kill has kept from being recorded."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT collected_at FROM publications WHERE feed = ?", (feed,)
+            ).fetchall()
+        return [datetime.fromisoformat(row[0]) for row in rows]
+
+    def forget_unfinished(self, feed: str) -> None:
+        """Note that the segments of `unfinished` are gone."""
+        with self._open() as db:
+            db.execute("DELETE FROM publications WHERE feed = ?", (feed,))
 
     def record(self, delivered: Delivered) -> list[str]:
         """Record a landed delivery; return the segments of its earlier readings, now replaced."""
@@ -446,17 +450,6 @@ class Ledger:
         with self._open() as db:
             rows = db.execute("SELECT segment FROM removals WHERE feed = ?", (feed,)).fetchall()
         return [str(row[0]) for row in rows]
-
-    def unfinished_releases(self, feed: str) -> list[datetime]:
-        """Return when releases of landed deliveries were begun that a kill has kept from ending."""
-        with self._open() as db:
-            rows = db.execute(
-                "SELECT collected_at FROM publications p WHERE feed = ? AND EXISTS (SELECT 1"
-                " FROM deliveries d WHERE d.feed = p.feed AND NOT d.is_replaced"
-                " AND d.content_sha256 = p.content_sha256)",
-                (feed,),
-            ).fetchall()
-        return [datetime.fromisoformat(row[0]) for row in rows]
 
     def known_segments(self, feed: str) -> set[str]:
         """Return the segments of the deliveries of `feed` that hold now."""

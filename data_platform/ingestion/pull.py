@@ -116,8 +116,7 @@ def pull(
     """
     feed = connector.feed
     with held_feed(landing, feed.name):
-        landing.clear_staging(feed.name)
-        remove_unrecorded(landing, ledger, feed.name)
+        finish_removals(landing, ledger, feed.name)
         result = Collection()
         wanted = set(days)
         try:
@@ -170,18 +169,6 @@ def _windows(
     holes = [] if reached is None else ledger.holes(feed.name, stream, start, reached)
     latest = Window(stream, since, now, ledger.position(feed.name, stream, now - overlap))
     return [*((Window(stream, *hole), None) for hole in holes), (latest, None)]
-
-
-def remove_unrecorded(landing: LandingZone, ledger: WindowLedger, feed: str) -> None:
-    """Remove segments that a kill has kept from being recorded, and those that others replaced.
-
-    What a collection published and did not record is read again.
-    """
-    finish_removals(landing, ledger, feed)
-    if unfinished := ledger.unfinished_pulls(feed):
-        known = ledger.known_segments(feed)
-        landing.remove(path for path in landing.collected(feed, unfinished) if path not in known)
-        ledger.forget_pulls(feed)
 
 
 def _note(result: Collection, error: SourceError) -> None:

@@ -126,11 +126,8 @@ def _replay_delivery(
             batches = table.append_column(FOLDER_COLUMN, folder).to_batches()
             writer.write(iter(batches), REFUSED_SCHEMA)
         replayed_at = datetime.now(UTC)
-        unfinished = ledger.begin(connector.feed.name, held.content, replayed_at)
+        ledger.begin(connector.feed.name, held.content, replayed_at)
         published = writer.publish(replayed_at)
-    paths = {segment.path for segment in published}
-    orphans = landing.collected(connector.feed.name, unfinished)
-    landing.remove(path for path in orphans if path not in paths)
     ledger.release(held, published, len(released))
     finish_removals(landing, ledger, connector.feed.name)
     replay.released_count += len(released)

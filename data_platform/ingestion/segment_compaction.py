@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from data_platform.ingestion.collect import held_feed
+from data_platform.ingestion.collect import finish_removals, held_feed
 from data_platform.ingestion.contract import POST_SCHEMA
 from data_platform.ingestion.feeds import Feeds
-from data_platform.ingestion.pull import remove_unrecorded
 from data_platform.schemas import LOADED_SEGMENTS, RAW_FEEDBACK
 from data_platform.storage.landing import (
     COLLECTED_AT,
@@ -43,7 +42,7 @@ def compact_segments(feeds: Feeds, warehouse: Warehouse) -> int:
         if feeds.is_of_files(name):
             continue
         with explained(feeds.landing.root), held_feed(feeds.landing, name):
-            remove_unrecorded(feeds.landing, feeds.ledger, name)
+            finish_removals(feeds.landing, feeds.ledger, name)
             for former in _crowded(feeds, name, warehouse):
                 _compact(feeds, name, warehouse, former)
                 removed += len(former) - 1
@@ -73,7 +72,7 @@ def _compact(feeds: Feeds, name: str, warehouse: Warehouse, former: Sequence[Seg
     ledger.replace_segments(compacted, paths)
     with warehouse.transaction() as transaction:
         _rename(transaction, compacted.path, paths)
-    remove_unrecorded(landing, ledger, name)
+    finish_removals(landing, ledger, name)
     logger.info("%s: %s segments are one now", name, len(former))
 
 

@@ -540,28 +540,9 @@ class WindowLedger(Ledger):
                 (feed, day.isoformat(), requests, units, throttled_seconds),
             )
 
-    def begin_pull(self, feed: str, collected_at: datetime) -> None:
-        """Note that segments are about to be published."""
-        with self._open() as db:
-            db.execute(
-                "INSERT INTO publications VALUES (?, ?, ?)", (feed, PULL, collected_at.isoformat())
-            )
-
-    def unfinished_pulls(self, feed: str) -> list[datetime]:
-        """Return when segments were published that a kill has kept from being recorded."""
-        with self._open() as db:
-            rows = db.execute(
-                "SELECT collected_at FROM publications WHERE feed = ? AND content_sha256 = ?",
-                (feed, PULL),
-            ).fetchall()
-        return [datetime.fromisoformat(row[0]) for row in rows]
-
-    def forget_pulls(self, feed: str) -> None:
-        """Note that the segments of `unfinished_pulls` are gone."""
-        with self._open() as db:
-            db.execute(
-                "DELETE FROM publications WHERE feed = ? AND content_sha256 = ?", (feed, PULL)
-            )
+    def begin_pull(self, feed: str, published_at: datetime) -> None:
+        """Note that segments are about to be published; see `begin`."""
+        self.begin(feed, PULL, published_at)
 
 
 def joined_fingerprints(observed: Iterable[tuple[str, str]]) -> dict[str, str]:

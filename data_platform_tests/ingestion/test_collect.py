@@ -428,6 +428,18 @@ def test_a_killed_run_leaves_no_misreading_when_the_mapping_was_mended_since(pla
     assert_counts_agree(place)
 
 
+@pytest.mark.parametrize("point", POINTS[:2])
+def test_a_killed_run_leaves_nothing_of_a_file_that_grew_or_went_since(place, point):
+    """What it published is known to nobody, and is no part of what the file says now."""
+    path = place.write("a.csv", "1,2024-03-01T23:30:00,fine\n2,2024-03-05T12:00:00,bad\n")
+    run_killed(place, point)
+    path.unlink()
+    place.write("b.csv", "1,2024-03-01T23:30:00,fine\n3,2024-03-05T12:00:00,new\n")
+    place.collect()
+    assert [source_id for _, source_id, _ in place.posts()] == ["1", "3"]
+    assert_counts_agree(place)
+
+
 @pytest.mark.parametrize("point", ["before the ledger", "before the old reading goes"])
 def test_a_killed_second_reading_replaces_the_first_when_run_again(place, point):
     place.write("a.csv", "1,2024-03-01T23:30:00,fine\n")

@@ -113,13 +113,14 @@ def test_a_ledger_of_an_earlier_version_is_taken_over(home):
     assert ledger.feed("shop").read_count == 5
 
 
-def test_a_publication_that_was_not_recorded_is_told_to_the_next_one(ledger):
-    assert ledger.begin("shop", "c1", NOW) == []
-    assert ledger.begin("shop", "c2", NOW) == []
+def test_a_publication_that_was_not_recorded_is_remembered_until_it_is_cleared_away(ledger):
     later = NOW + timedelta(hours=1)
-    assert ledger.begin("shop", "c1", later) == [NOW]
+    ledger.begin("shop", "c1", NOW)
+    ledger.begin("shop", "c2", later)
     record(ledger, "d1", "shop/a")
-    assert ledger.begin("shop", "c1", later + timedelta(hours=1)) == []
+    assert ledger.unfinished("shop") == [later]
+    ledger.forget_unfinished("shop")
+    assert ledger.unfinished("shop") == []
 
 
 def test_the_end_of_a_collection_and_its_error_are_kept_until_the_next(ledger):
