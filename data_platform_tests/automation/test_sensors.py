@@ -10,6 +10,7 @@ import pytest
 import time_machine
 
 from data_platform.automation.sensors import FEED_TAG
+from data_platform.ingestion.intake import Intake
 from data_platform.partitions import daily_partitions
 from data_platform_tests.automation.conftest import feed, touch_back
 
@@ -253,3 +254,23 @@ def test_days_that_a_killed_run_landed_are_told_to_dagster(live):
         platform.instance.report_runless_asset_event(event)
     time.sleep(1.1)
     assert platform.tick(DUE).asset_events == []
+
+
+def test_the_days_of_a_webhook_are_told_however_steadily_requests_come(live, monkeypatch):
+    monkeypatch.setenv("SURVEY_SECRET", "a-secret-of-the-survey")
+    fields = {"source_id": "id", "posted_at": "at", "body": "text"}
+    secret = {"env": "SURVEY_SECRET"}
+    block = {"name": "survey", "kind": "webhook", "secret": secret, "fields": fields}
+    platform = live({**block, "every": "5m"})
+    platform.collect("survey")
+    start = datetime.now(UTC).replace(hour=9, minute=0)
+    intake, told = Intake(platform.feeds, "survey"), []
+    for minute in range(0, 12, 2):  # a request every two minutes
+        with time_machine.travel(start + timedelta(minutes=minute)):
+            intake.submit(
+                [{"id": minute, "at": f"{start.date()}T08:00:00Z", "text": "I love it"}]
+            ).result()
+        with time_machine.travel(start + timedelta(minutes=minute + 1)):
+            told += [event.partition for event in platform.tick(DUE).asset_events]
+    intake.close()
+    assert told == [start.date().isoformat()] * 2
