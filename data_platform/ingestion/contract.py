@@ -158,7 +158,7 @@ class PostContract:
 
         They hold no payload: the posts themselves wait in the landing zone, in their day's folder.
         """
-        rows = posts.select(["feedback_id", "source_id", "posted_at"]).to_pylist()
+        rows = posts.select(["source_id", "posted_at", "content_hash"]).to_pylist()
         return pa.Table.from_pylist(
             [
                 self._refused(
@@ -168,7 +168,8 @@ class PostContract:
                     field="posted_at",
                     source_id=row["source_id"],
                     posted_date=row["posted_at"].date(),
-                    number_in_delivery=position,
+                    # A position is one of a page, and a delivery may have several.
+                    place=f"w{position} {row['posted_at'].date()} {row['content_hash']}",
                 )
                 for position, row in enumerate(rows)
             ],
@@ -185,10 +186,9 @@ class PostContract:
         payload: str | None = None,
         source_id: str | None = None,
         posted_date: date | None = None,
-        number_in_delivery: int | None = None,
+        place: str | None = None,
     ) -> dict[str, object]:
-        place = row_number if row_number is not None else f"w{number_in_delivery} {posted_date}"
-        identity = f"{delivery.delivery_id}|{place}|{field}|{reason}|{source_id}"
+        identity = f"{delivery.delivery_id}|{place or row_number}|{field}|{reason}|{source_id}"
         return {
             "quarantine_id": sha256(identity.encode()).hexdigest(),
             "feed": self.feed.name,
