@@ -409,12 +409,15 @@ class WindowLedger(Ledger):
         return found
 
     def unseen(self, window: OpenWindow, covered_since: datetime, limit: int) -> list[Known]:
-        """Return known posts that an exhausted window should have listed, and has not."""
+        """Return known posts that an exhausted window should have listed, and has not.
+
+        Those that were not seen for the longest come first, so that each has its turn.
+        """
         with self._open() as db:
             rows = db.execute(
                 "SELECT source_id, native_id, posted_at FROM items WHERE feed = ? AND stream = ?"
                 " AND posted_at >= ? AND posted_at < ? AND observed_at < ? AND NOT is_gone"
-                " ORDER BY observed_at DESC LIMIT ?",
+                " ORDER BY observed_at LIMIT ?",
                 (
                     window.feed,
                     window.window.stream,

@@ -1,5 +1,6 @@
 """The engine of windows, with Mastodon's connector: what pages may do to it, days, pauses, drift, replay."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -108,6 +109,20 @@ def test_a_listing_that_shows_nothing_for_a_while_deletes_nothing(feeds, platfor
     feeds.collect("brand")
     assert gone(feeds, home) == set()
     assert stored(feeds, home) == platform.truth()
+
+
+def test_a_deleted_post_is_noticed_though_more_are_hidden_than_one_look_asks_for(
+    feeds, platform, home, monkeypatch
+):
+    monkeypatch.setattr("data_platform.ingestion.pull.RECHECKED_PER_WINDOW", 5)
+    fill(platform, 20)
+    feeds.collect("brand")
+    deleted = {platform.source_id(platform.posts[number]) for number in (3, 8, 13, 18)}
+    for number in (3, 8, 13, 18):
+        platform.delete(number)
+    for _ in range(4):
+        pull_with(feeds, lambda original, *page: replace(original(*page), items=[]))
+    assert gone(feeds, home) == deleted
 
 
 def test_collections_that_fail_again_and_again_are_started_less_often(feeds, platform):
