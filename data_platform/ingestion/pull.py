@@ -122,6 +122,7 @@ def pull(
         try:
             streams = connector.streams()
             ledger.keep_streams(feed.name, streams)
+            ledger.forget_future(feed.name, datetime.now(UTC))
             for stream in streams:
                 for window, day in _windows(feed, ledger, connector, stream, open_days, days):
                     ledger.open_window(feed.name, window, day)

@@ -148,6 +148,57 @@ class WindowLedger(Ledger):
                     others,
                 )
 
+    def forget_future(self, feed: str, now: datetime) -> None:
+        """Take back what a clock that was ahead has noted about the time after `now`.
+
+        What is collected then ends where a post was last seen before; what was seen and reached
+        since counts as of `now`. Not where known posts were written after `now` and seen later:
+        it is this clock that is behind then, and nothing is taken back.
+        """
+        told = {"feed": feed, "now": stamp(now)}
+        stretches = ("windows", "covered", "unreachable")
+        untils = " UNION ALL ".join(
+            f"SELECT until FROM {table} WHERE feed = :feed" for table in stretches
+        )
+        with self._open() as db:
+            latest = db.execute(f"SELECT max(until) FROM ({untils})", told).fetchone()[0]
+            if latest is None or latest <= told["now"]:
+                return
+            is_behind = db.execute(
+                "SELECT 1 FROM items WHERE feed = :feed AND posted_at > :now"
+                " AND observed_at >= posted_at LIMIT 1",
+                told,
+            ).fetchone()
+            if is_behind:
+                return
+            told["seen"] = db.execute(
+                "SELECT coalesce(max(observed_at), '') FROM items WHERE feed = :feed"
+                " AND observed_at <= :now",
+                told,
+            ).fetchone()[0]
+            for table in stretches:
+                db.execute(
+                    f"UPDATE {table} SET until = max(since, :seen) WHERE feed = :feed"
+                    " AND until > :now",
+                    told,
+                )
+                db.execute(f"DELETE FROM {table} WHERE feed = :feed AND since >= until", told)
+            # Of the positions the latest is left: the others would be reached at the same moment.
+            db.execute(
+                "DELETE FROM positions AS p WHERE feed = :feed AND reached_at > :now"
+                " AND EXISTS (SELECT 1 FROM positions AS l WHERE l.feed = p.feed"
+                " AND l.stream = p.stream AND l.reached_at > p.reached_at)",
+                told,
+            )
+            for table, name in (
+                ("positions", "reached_at"),
+                ("windows", "opened_at"),
+                ("items", "observed_at"),
+            ):
+                db.execute(
+                    f"UPDATE {table} SET {name} = :now WHERE feed = :feed AND {name} > :now", told
+                )
+
     def open_windows(self, feed: str) -> list[OpenWindow]:
         """Return the windows of `feed` that are not exhausted, oldest first."""
         with self._open() as db:
@@ -497,15 +548,27 @@ class WindowLedger(Ledger):
         return [(name, kind, moment(first), count) for name, kind, first, count in rows]
 
     def pause(self, feed: str) -> Pause:
-        """Return why `feed` may not be collected now."""
+        """Return why `feed` may not be collected now.
+
+        A pause that was noted later than now is over: the clock was ahead, and nobody knows of
+        how much of it is left.
+        """
         with self._open() as db:
             row = db.execute(
-                "SELECT throttled_until, failure_count, retry_at FROM pauses WHERE feed = ?",
+                "SELECT throttled_until, failure_count, retry_at, finished_at FROM pauses"
+                " LEFT JOIN collections USING (feed) WHERE feed = ?",
                 (feed,),
             ).fetchone()
         if row is None:
             return Pause()
-        return Pause(moment(row[0]) if row[0] else None, row[1], moment(row[2]) if row[2] else None)
+        throttled_until, failure_count, retry_at, noted_at = row
+        if noted_at and moment(noted_at) > datetime.now(UTC):
+            return Pause(failure_count=failure_count)
+        return Pause(
+            moment(throttled_until) if throttled_until else None,
+            failure_count,
+            moment(retry_at) if retry_at else None,
+        )
 
     def set_pause(self, feed: str, pause: Pause) -> None:
         """Note why `feed` may not be collected for a while."""

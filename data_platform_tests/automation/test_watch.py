@@ -334,6 +334,18 @@ def test_while_an_alert_stays_as_it_is_the_warehouse_is_not_opened(live):
         assert "1 alert(s) open" in str(platform.tick(ALERTS).skip_reason)
 
 
+def test_a_look_that_a_clock_that_was_ahead_has_put_off_is_taken_at_once(live):
+    platform = live()
+    (platform.settings.base / "shop" / "a.csv").write_text("nonsense")
+    platform.collect("shop")
+    watch = watch_of(platform.settings, platform.definitions)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=3), tick=True):
+        hint = watch.look(platform.instance, None, None).hint
+    now = watch.look(platform.instance, hint, None)
+    assert now.changes is not None
+    assert watch.look(platform.instance, now.hint, None).changes is None
+
+
 def beat(instance, at):
     """Write the heartbeats of a daemon at work."""
     for name in instance.get_required_daemon_types():

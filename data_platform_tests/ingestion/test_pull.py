@@ -16,6 +16,7 @@ from data_platform_tests.ingestion.platforms.server import Reply, html, status
 from data_platform_tests.ingestion.platforms.stored import gone, stored
 
 TODAY = datetime.combine(datetime.now(UTC).date(), time(), UTC)
+AHEAD = timedelta(days=3)
 
 
 @pytest.fixture
@@ -139,6 +140,39 @@ def test_collections_that_fail_again_and_again_are_started_less_often(feeds, pla
     platform.server.fault = None
     assert feeds.collect("brand").errors == []
     assert feeds.pending("brand", datetime.now(UTC), 0).has_work
+
+
+def test_a_clock_that_was_ahead_for_a_while_loses_no_post_and_no_deletion(feeds, platform, home):
+    fill(platform, 5)
+    feeds.collect("brand")
+    with time_machine.travel(datetime.now(UTC) + AHEAD, tick=True):
+        feeds.collect("brand")
+    platform.add(9, datetime.now(UTC))
+    platform.delete(3)
+    feeds.collect("brand")
+    assert stored(feeds, home) == platform.truth()
+    assert gone(feeds, home) == {platform.source_id(platform.posts[3])}
+
+
+def test_a_clock_that_is_behind_for_a_while_takes_nothing_back(feeds, platform):
+    fill(platform, 5)
+    feeds.collect("brand")
+    covered = feeds.ledger.covered("brand")
+    with time_machine.travel(datetime.now(UTC) - timedelta(hours=2), tick=True):
+        assert feeds.collect("brand").errors == []
+    assert feeds.ledger.covered("brand") == covered
+
+
+@pytest.mark.parametrize("fault", [status(400), status(429, Retry_After="3600")])
+def test_a_pause_that_was_noted_by_a_clock_that_was_ahead_is_over(feeds, platform, fault):
+    platform.server.fault = fault
+    with time_machine.travel(datetime.now(UTC) + AHEAD, tick=True):
+        for _ in range(FAILURES_BEFORE_PAUSE):
+            feeds.collect("brand")
+        assert not feeds.pending("brand", datetime.now(UTC), 0).has_work
+    platform.server.fault = None
+    assert feeds.pending("brand", datetime.now(UTC), 0).has_work
+    assert feeds.collect("brand").request_count
 
 
 def test_a_field_that_becomes_another_kind_is_counted(feeds, platform):
