@@ -542,9 +542,7 @@ def _first_rows(settings: Settings, name: str, count: int) -> list[dict[str, Any
     with PostContract(connector.feed, b"preview: nothing is stored") as contract:
         for file in connector.files():
             for page in connector.read(file):
-                delivery = Delivery(
-                    "preview", file.path.name, file.modified_at, undated_at=file.modified_at
-                )
+                delivery = Delivery("preview", file.path.name, file.modified_at, feeds.open_days)
                 checked = contract.check(page, delivery)
                 rows += checked.posts.slice(0, count - len(rows)).to_pylist()
                 rows += [

@@ -30,13 +30,13 @@ from data_platform.ingestion.contract import (
     REFUSED_SCHEMA,
     CheckedPage,
     Delivery,
+    OpenDays,
     PostContract,
 )
 from data_platform.ingestion.dates import format_advice
 from data_platform.ingestion.identity import IdentityGuard
 from data_platform.ingestion.ledger import Delivered, Gap, KnownFile, Ledger
 from data_platform.schemas import CONTRACT_VERSION
-from data_platform.storage.days import day_bounds
 from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, rows_by_day
 from data_platform.storage.locks import ProcessLock
 
@@ -49,23 +49,7 @@ COLLECTION_WAIT_SECONDS = 1800.0
 # A larger file is hashed by the run that lands it, not by the sensor that notices it.
 MAX_BYTES_HASHED_AHEAD = 256 * 1024 * 1024
 CHECKING_THREADS = 2
-END_OF_DAY = timedelta(days=1, microseconds=-1)
 TRANSIENT_GAP_RETRY = timedelta(minutes=10)
-
-
-@dataclass(frozen=True)
-class OpenDays:
-    """The days whose posts are let in, both included; other posts wait."""
-
-    first: date
-    last: date
-
-    def __contains__(self, day: object) -> bool:
-        return isinstance(day, date) and self.first <= day <= self.last
-
-    def nearest(self, time: datetime) -> datetime:
-        """Return `time`, or the nearest one on an open day."""
-        return min(max(time, day_bounds(self.first)[0]), day_bounds(self.last)[0] + END_OF_DAY)
 
 
 @dataclass
@@ -348,14 +332,12 @@ class _Reader:
             delivery_id,
             file.path.name,
             file.modified_at,
-            undated_at=self.open_days.nearest(file.modified_at),
+            self.open_days,
         )
         counts = _Counts()
         refused: list[pa.Table] = []
         with self.landing.delivery(feed.name, delivery_id) as writer:
-            posts = _post_batches(
-                self.connector, contract, delivery, file, self.open_days, counts, refused
-            )
+            posts = _post_batches(self.connector, contract, delivery, file, counts, refused)
             writer.write(posts, POST_SCHEMA)
             if not feed.trust_ids:
                 counts.identity.require_sound(str(file.path))
@@ -415,7 +397,6 @@ def _post_batches(
     contract: PostContract,
     delivery: Delivery,
     file: SourceFile,
-    open_days: OpenDays,
     counts: _Counts,
     refused: list[pa.Table],
 ) -> Iterator[pa.RecordBatch]:
@@ -427,7 +408,7 @@ def _post_batches(
 
     def check(page: Page) -> tuple[CheckedPage, pa.Table, pa.Table]:
         checked = contract.check(page, delivery)
-        return checked, *split_by_day(checked.posts, contract, delivery, open_days)
+        return checked, *split_by_day(checked.posts, contract, delivery)
 
     pages = connector.read(file)
     waiting: deque[tuple[Page, Future[tuple[CheckedPage, pa.Table, pa.Table]]]] = deque()
@@ -451,10 +432,11 @@ def _post_batches(
 
 
 def split_by_day(
-    posts: pa.Table, contract: PostContract, delivery: Delivery, open_days: OpenDays
+    posts: pa.Table, contract: PostContract, delivery: Delivery
 ) -> tuple[pa.Table, pa.Table]:
     """Return the posts with the folder of their day, and quarantine rows for those that wait."""
     days = posts["posted_at"].cast(pa.date32()).cast(pa.string())
+    open_days = delivery.open_days
     is_open = pc.and_(
         pc.greater_equal(days, open_days.first.isoformat()),
         pc.less_equal(days, open_days.last.isoformat()),

@@ -1,7 +1,7 @@
 """The post contract: turns a page of text records into typed posts and refused records, with the reason for each."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 
@@ -22,6 +22,7 @@ from data_platform.schemas import (
     LANDED_COLUMNS,
     QUARANTINED_FEEDBACK,
 )
+from data_platform.storage.days import DaySpan, day_bounds
 
 PAYLOAD_CHARACTERS = 10_000
 POST_SCHEMA = pa.schema([(c.name, ARROW_TYPES[c.type]) for c in LANDED_COLUMNS])
@@ -33,6 +34,7 @@ REFUSED_SCHEMA = pa.schema(
     ]
 )
 UNREAD_DATES = 100
+END_OF_DAY = timedelta(days=1, microseconds=-1)
 DAY_NOT_OPEN = "the day of posting is not open"
 DATE_UNREADABLE = "posted_at cannot be read as a date and time"
 DATE_SWAPPED = "posted_at can be read only with day and month exchanged"
@@ -46,6 +48,21 @@ WHOLE_NUMBER = r"\s*\+?\d+(\.\d*)?([eE]\+?\d+)?\s*"
 
 
 @dataclass(frozen=True)
+class OpenDays:
+    """The days whose posts are let in, both included; other posts wait."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, date) and self.first <= day <= self.last
+
+    def nearest(self, time: datetime) -> datetime:
+        """Return `time`, or the nearest one on an open day."""
+        return min(max(time, day_bounds(self.first)[0]), day_bounds(self.last)[0] + END_OF_DAY)
+
+
+@dataclass(frozen=True)
 class Delivery:
     """What is known of a delivery beside its records.
 
@@ -53,13 +70,18 @@ class Delivery:
         delivery_id: identity of its content; goes into the ids of refused records.
         file: name of the file, for people.
         observed_at: when the source showed these records.
-        undated_at: where a deletion that states no date stands: observed_at, within the open days.
+        open_days: the days whose posts are let in.
     """
 
     delivery_id: str
     file: str
     observed_at: datetime
-    undated_at: datetime
+    open_days: OpenDays
+
+    @property
+    def undated_at(self) -> datetime:
+        """Where a deletion stands that states no open day: observed_at, within the open days."""
+        return self.open_days.nearest(self.observed_at)
 
 
 @dataclass(frozen=True)
@@ -215,6 +237,7 @@ class PostContract:
         records = records.append_column("position", pa.array(range(records.num_rows), pa.int64()))
         connection.register("records", records)
         low, high = self.feed.rating_scale or (0.0, 1.0)
+        opened_at, closed_at = DaySpan(delivery.open_days.first, delivery.open_days.last).bounds
         typed = connection.execute(
             self._sql,
             {
@@ -222,6 +245,8 @@ class PostContract:
                 "source": self.feed.platform,
                 "observed_at": delivery.observed_at,
                 "undated_at": delivery.undated_at,
+                "opened_at": opened_at,
+                "closed_at": closed_at,
                 "low": low,
                 "span": high - low,
                 "scale": f"{low:g}..{high:g}",
@@ -324,8 +349,10 @@ class PostContract:
             $source || ':' || given_source_id AS feedback_id, $feed AS feed, $source AS source,
             given_source_id AS source_id, {content_hash_sql()} AS content_hash,
             body, title, author_id,
-            CASE WHEN posted_at IS NULL AND problem IS NULL THEN CAST($undated_at AS TIMESTAMPTZ)
-                 ELSE posted_at END AS posted_at,
+            -- A deletion does not wait for its day to open.
+            CASE WHEN problem IS NULL AND (posted_at IS NULL OR is_deleted
+                    AND NOT (posted_at >= $opened_at AND posted_at < $closed_at))
+                 THEN CAST($undated_at AS TIMESTAMPTZ) ELSE posted_at END AS posted_at,
             edited_at, CAST($observed_at AS TIMESTAMPTZ) AS observed_at, is_deleted, language_hint, rating,
             CASE WHEN rating IS NOT NULL THEN $scale END AS rating_scale, label, topic,
             conversation_id, parent_id, url, like_count, share_count, reply_count, source_metadata

@@ -19,7 +19,6 @@ from data_platform.feed_settings import (
 from data_platform.ingestion.authors import load_author_key
 from data_platform.ingestion.collect import (
     Collection,
-    OpenDays,
     PendingFiles,
     collect_files,
     finish_removals,
@@ -31,6 +30,7 @@ from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.connectors.http import Budget, Http
 from data_platform.ingestion.connectors.mapping import mapped_record
 from data_platform.ingestion.connectors.registry import make_connector
+from data_platform.ingestion.contract import OpenDays
 from data_platform.ingestion.ledger import FeedLedger, Gap
 from data_platform.ingestion.pull import KeptRecords, preview, pull
 from data_platform.ingestion.replay import Replay, Replayed, replay_quarantine

@@ -158,8 +158,8 @@ class Intake:
             refused_of[owners[number - 1]] += 1
         if not numbered:
             return [Receipt(0, 0) for _ in requests]
-        open_days, delivery_id = feeds.open_days, uuid.uuid4().hex
-        delivery = Delivery(delivery_id, "webhook", now, undated_at=open_days.nearest(now))
+        delivery_id = uuid.uuid4().hex
+        delivery = Delivery(delivery_id, "webhook", now, feeds.open_days)
         with (
             held_feed(feeds.landing, name),
             PostContract(
@@ -173,7 +173,7 @@ class Intake:
             for row_number in checked.refused["row_number"].to_pylist():
                 if row_number <= len(good):
                     refused_of[owners[numbers[row_number - 1] - 1]] += 1
-            posts, waiting = split_by_day(checked.posts, contract, delivery, open_days)
+            posts, waiting = split_by_day(checked.posts, contract, delivery)
             refused = pa.concat_tables([checked.refused, waiting])
             with feeds.landing.delivery(name, delivery_id) as writer:
                 writer.write(iter(posts.combine_chunks().to_batches()), POST_SCHEMA)

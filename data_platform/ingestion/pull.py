@@ -28,7 +28,6 @@ from data_platform.errors import (
 from data_platform.feed_settings import ApiFeed, interval
 from data_platform.ingestion.collect import (
     Collection,
-    OpenDays,
     finish_removals,
     held_feed,
     split_by_day,
@@ -50,6 +49,7 @@ from data_platform.ingestion.contract import (
     POST_SCHEMA,
     REFUSED_SCHEMA,
     Delivery,
+    OpenDays,
     PostContract,
 )
 from data_platform.ingestion.identity import IdentityGuard
@@ -459,11 +459,9 @@ class _Puller:
             return
         page = page_of(fresh, unknown, first_number=read.count + 1)
         read.count += len(fresh) + len(unknown)
-        delivery = Delivery(
-            self._delivery_id, window.window.stream, now, undated_at=self._open_days.nearest(now)
-        )
+        delivery = Delivery(self._delivery_id, window.window.stream, now, self._open_days)
         checked = self._contract.check(page, delivery)
-        posts, waiting = split_by_day(checked.posts, self._contract, delivery, self._open_days)
+        posts, waiting = split_by_day(checked.posts, self._contract, delivery)
         read.posts.append(posts)
         read.refused += [table for table in (checked.refused, waiting) if table.num_rows]
         read.identity.add(checked.identity)
@@ -582,7 +580,7 @@ def preview(connector: Connector[Any], count: int, open_days: OpenDays) -> list[
             window = Window(stream, day_bounds(open_days.last)[0] - timedelta(days=7), now)
             items = [i for i in connector.fetch(window, None).items if isinstance(i, dict)]
             records = [(item, record) for item in items if (record := connector.record(item))]
-            delivery = Delivery("preview", stream, now, undated_at=now)
+            delivery = Delivery("preview", stream, now, open_days)
             checked = contract.check(page_of(records[:count]), delivery)
             rows += checked.posts.to_pylist()
             rows += [

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from data_platform.ingestion.collect import OpenDays, finish_removals, held_feed, split_by_day
+from data_platform.ingestion.collect import finish_removals, held_feed, split_by_day
 from data_platform.ingestion.connectors.json_records import Record, parse_object
 from data_platform.ingestion.connectors.pages import Page
 from data_platform.ingestion.contract import (
@@ -16,6 +16,7 @@ from data_platform.ingestion.contract import (
     POST_SCHEMA,
     REFUSED_SCHEMA,
     Delivery,
+    OpenDays,
     PostContract,
 )
 from data_platform.ingestion.ledger import HeldDelivery, Ledger
@@ -105,9 +106,7 @@ def _replay_delivery(
         return
     first = whole[0][0]
     observed_at = first["observed_at"] or first["collected_at"]
-    delivery = Delivery(
-        held.delivery_id, held.file, observed_at, undated_at=open_days.nearest(observed_at)
-    )
+    delivery = Delivery(held.delivery_id, held.file, observed_at, open_days)
     page = connector.page_of(
         [record for _, record in whole], [row["row_number"] for row, _ in whole]
     )
@@ -116,7 +115,7 @@ def _replay_delivery(
         return
     still_refused = set(checked.refused["row_number"].to_pylist())
     released = {row["quarantine_id"] for row, _ in whole if row["row_number"] not in still_refused}
-    posts, waiting = split_by_day(checked.posts, contract, delivery, open_days)
+    posts, waiting = split_by_day(checked.posts, contract, delivery)
     kept = [row for row in rows if row["quarantine_id"] not in released] + waiting.to_pylist()
     with landing.delivery(connector.feed.name, held.delivery_id) as writer:
         writer.write(iter(posts.to_batches()), POST_SCHEMA)

@@ -51,7 +51,7 @@ DELETIONS = st.one_of(
     st.fixed_dictionaries(
         {
             "id": st.sampled_from("12"),
-            "at": st.just("2024-03-02T10:00:00Z"),
+            "at": st.sampled_from(["2024-03-02T10:00:00Z", "1970-01-01", "2031-01-01"]),
             "deleted": st.just("true"),
         }
     ),

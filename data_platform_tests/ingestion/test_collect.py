@@ -260,6 +260,15 @@ def test_posts_of_closed_days_wait_in_quarantine_and_stand_in_their_own_folder(p
     assert sum(found.landed_by_day.values()) + found.refused_count == found.read_count
 
 
+def test_a_deletion_of_a_day_that_is_not_open_lands_where_it_is_loaded(place):
+    path = place.write("a.csv", "1,1970-01-01,,true\n2,2031-01-01,,true\n", "id,at,text,gone\n")
+    os.utime(path, (datetime(2024, 5, 1, tzinfo=UTC).timestamp(),) * 2)
+    fields = {"source_id": "id", "posted_at": "at", "body": "text", "is_deleted": "gone"}
+    found = place.collect(fields=fields)
+    assert found.landed_by_day == {date(2024, 5, 1): 2}
+    assert place.refused() == []
+
+
 def test_a_history_of_many_years_lands_in_one_pass(place):
     first = date(2010, 1, 1)
     rows = [f"{n},{first + timedelta(days=n)},x\n" for n in range(1_200)]

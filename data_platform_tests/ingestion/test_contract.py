@@ -1,7 +1,7 @@
 """The post contract: what is let in, what is refused and why, and how each value comes out."""
 
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from data_platform.ingestion.contract import (
     REFUSED_SCHEMA,
     CheckedPage,
     Delivery,
+    OpenDays,
     PostContract,
 )
 from data_platform.schemas import CONTRACT_VERSION
@@ -25,7 +26,8 @@ from data_platform_tests.ingestion.conftest import FIELDS, file_feed
 
 KEY = b"k" * 32
 OBSERVED_AT = datetime(2024, 5, 1, tzinfo=UTC)
-DELIVERY = Delivery("delivery-1", "a.csv", OBSERVED_AT, undated_at=OBSERVED_AT)
+OPEN = OpenDays(date(2024, 1, 1), date(2024, 12, 31))
+DELIVERY = Delivery("delivery-1", "a.csv", OBSERVED_AT, OPEN)
 GOOD = {"source_id": "1", "posted_at": "2024-01-01T10:00:00Z", "body": "fine"}
 
 
@@ -415,6 +417,13 @@ def test_a_change_record_needs_nothing_but_an_id(change):
 
 def test_a_deletion_that_states_its_date_keeps_it():
     assert one(change="delete")["posted_at"] == datetime(2024, 1, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("stated", ["1970-01-01", "2023-12-31T23:59:59.999999Z", "2025-01-01"])
+def test_a_deletion_that_states_a_closed_day_does_not_wait_for_it(stated):
+    assert one(change="delete", posted_at=stated)["posted_at"] == OBSERVED_AT
+    post = one(posted_at=stated)
+    assert (post["is_deleted"], post["posted_at"] == OBSERVED_AT) == (False, False)
 
 
 @pytest.mark.parametrize("change", ["", "create", "Updated", None])

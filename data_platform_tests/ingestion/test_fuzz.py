@@ -418,11 +418,11 @@ def test_any_date_is_read_or_refused(dates, posted_at_format, timezone):
         for n, text in enumerate(dates)
     ]
     now = datetime.now(UTC)
-    delivery = Delivery("d", "a.csv", now, undated_at=now)
+    delivery = Delivery("d", "a.csv", now, OpenDays(date(2024, 1, 1), now.date()))
     feed = file_feed(timezone=timezone, posted_at_format=posted_at_format)
     with within(SECONDS), PostContract(feed, KEY) as contract:
         checked = contract.check(page_of(records), delivery)
-        split_by_day(checked.posts, contract, delivery, OpenDays(date(2024, 1, 1), now.date()))
+        split_by_day(checked.posts, contract, delivery)
         assert format_advice(dates) is not None
         assert format_advice(dates[:1]) is not None
     assert len(checked.posts) + len(checked.refused) == len(records)
