@@ -155,7 +155,8 @@ def load_quarantine(
     """Bring quarantined_feedback up to date with the quarantine segments of `feeds`.
 
     Posts that wait for their day leave as soon as it is open (`first` to `last`, both included):
-    they stand in their day's landing folder and are loaded with it.
+    they stand in their day's landing folder and are loaded with it. Those of a day that closed
+    again after its feed was loaded do not come back.
 
     Returns:
         What changed, and the rules that hold.
@@ -168,7 +169,9 @@ def load_quarantine(
     connection.register("refused", reader)
     connection.execute(
         "CREATE TEMP TABLE held AS SELECT DISTINCT ON (quarantine_id) * FROM refused"
-        " WHERE NOT (reason = ? AND posted_date BETWEEN ? AND ?) ORDER BY quarantine_id, segment",
+        " WHERE NOT (reason = ? AND (posted_date BETWEEN ? AND ? OR (feed, posted_date) IN"
+        f" (SELECT (feed, day) FROM {LOADED_SEGMENTS.name})))"
+        " ORDER BY quarantine_id, segment",
         [DAY_NOT_OPEN, first, last],
     )
     counts = transaction.merge(QUARANTINED_FEEDBACK, "held", delete_where="TRUE")

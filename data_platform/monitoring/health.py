@@ -24,7 +24,7 @@ class SourceHealth:
     """What was measured of the sources.
 
     Attributes:
-        pending: records per feed that are landed on open days and not loaded yet.
+        pending: records per feed that are landed and not loaded yet; see `pending_records`.
         digest: of source_health.
         rules: the blocking rules that hold.
     """
@@ -72,7 +72,7 @@ def refresh_source_health(
     """Make source_health hold one row for each feed of `ledgers`.
 
     Args:
-        pending: records per feed that are landed on open days and not loaded yet.
+        pending: records per feed that are landed and not loaded yet; see `pending_records`.
         lateness: a post that is first observed later than this after posting counts as late.
 
     Raises:
@@ -128,17 +128,22 @@ def refresh_source_health(
 
 
 def pending_records(transaction: Transaction, feeds: Feeds) -> dict[str, int]:
-    """Return the records of each feed that are landed on open days and not loaded yet."""
+    """Return the records of each feed that are landed and not loaded yet.
+
+    Without those of closed days of which nothing is loaded: they wait in quarantine.
+    """
     loaded = {
-        path
+        Segment(path)
         for (path,) in transaction.connection.execute(
             "SELECT segment FROM loaded_segments"
         ).fetchall()
     }
+    landed = {Segment(path) for paths in feeds.landed_days().values() for path in paths}
+    for feed, day in {(segment.feed, segment.day) for segment in loaded}:
+        if feed in feeds.names and day is not None and day not in feeds.open_days:
+            landed |= set(feeds.landing.segments([feed], day))
     pending: dict[str, int] = {}
-    for paths in feeds.landed_days().values():
-        for path in set(paths) - loaded:
-            segment = Segment(path)
-            rows = feeds.landing.row_count(segment)
-            pending[segment.feed] = pending.get(segment.feed, 0) + rows
+    for segment in landed - loaded:
+        rows = feeds.landing.row_count(segment)
+        pending[segment.feed] = pending.get(segment.feed, 0) + rows
     return pending

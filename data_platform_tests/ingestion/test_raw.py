@@ -415,6 +415,14 @@ def test_a_waiting_post_leaves_the_quarantine_when_its_day_opens(warehouse, land
     assert held(warehouse, landing, last=7) == ["a-1"]
 
 
+def test_a_post_that_was_loaded_does_not_wait_when_its_day_closes_again(warehouse, landing):
+    waiting = {"reason": DAY_NOT_OPEN, "posted_date": day_of(7)}
+    quarantine(landing, "a", [waiting, {"posted_date": day_of(7)}])
+    land(landing, [post(1, day=7)])
+    load(warehouse, landing, day=7)
+    assert held(warehouse, landing, last=6) == ["a-1"]
+
+
 def test_the_same_refused_record_in_two_segments_is_held_once(warehouse, landing):
     """A crash between publishing and the ledger can leave the same records in two segments."""
     quarantine(landing, "a", [{"row_number": 1, "quarantine_id": "same"}])
