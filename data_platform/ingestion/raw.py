@@ -84,7 +84,7 @@ def load_days(
     replaced = [day for day, paths in loaded.items() if is_anew or paths - present.keys()]
     if replaced:
         touched |= _forget_days(transaction, replaced, feeds)
-        elsewhere = _segments_elsewhere(transaction, landing, replaced)
+        elsewhere = _segments_elsewhere(transaction, landing, replaced, feeds)
         loaded |= {day: set() for day in replaced}
     known_paths = set().union(*loaded.values())
     fresh = [present[path] for path in sorted(present.keys() - known_paths)]
@@ -321,17 +321,18 @@ def _forget_days(transaction: Transaction, days: Sequence[date], feeds: Sequence
 
 
 def _segments_elsewhere(
-    transaction: Transaction, landing: LandingZone, days: Sequence[date]
+    transaction: Transaction, landing: LandingZone, days: Sequence[date], feeds: Sequence[str]
 ) -> list[Segment]:
-    """Return segments of other days that may say something of the forgotten posts.
+    """Return segments of other days and feeds that may say something of the forgotten posts.
 
-    A post that was seen by two feeds of a source, or re-dated, stands in several day folders, of
-    which one row told the latest. Without it the others hold again.
+    A post that was seen by two feeds of a source, or re-dated, stands in several folders, of which
+    one row told the latest. Without it the others hold again: also those of a feed that is not
+    among `feeds` any more.
     """
     paths = transaction.connection.execute(
-        f"SELECT segment FROM {LOADED_SEGMENTS.name} WHERE NOT list_contains(?, day)"
-        " ORDER BY segment",
-        [list(days)],
+        f"SELECT segment FROM {LOADED_SEGMENTS.name}"
+        " WHERE NOT (list_contains(?, day) AND list_contains(?, feed)) ORDER BY segment",
+        [list(days), list(feeds)],
     ).fetchall()
     ids = transaction.arrow("SELECT feedback_id FROM forgotten")["feedback_id"].combine_chunks()
     if not len(ids):

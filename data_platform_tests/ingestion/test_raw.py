@@ -230,6 +230,17 @@ def test_a_replaced_segment_leaves_what_other_days_folders_say_of_its_posts(ware
     assert rows(warehouse, "feed", "posted_at", "is_current") == [("a", instant(0), True)]
 
 
+def test_a_replaced_segment_leaves_what_a_removed_feed_says_of_its_posts(warehouse, landing):
+    """Both feeds told of the post on the same day; b's record must be the current one again."""
+    land(landing, [post(1, body="old", feed="b")], feed="b", delivery_id="b")
+    newer = post(1, body="new", feed="a", observed_at=instant(11))
+    gone = land(landing, [newer, post(2, feed="a")], feed="a", delivery_id="a")
+    load(warehouse, landing, feeds=["a", "b"])
+    landing.remove([gone[0].path])
+    load(warehouse, landing, feeds=["a"])
+    assert rows(warehouse, "feed", "body", "is_current") == [("b", "old", True)]
+
+
 def test_a_deletion_that_is_read_anew_as_a_post_gives_back_what_other_days_said(warehouse, landing):
     land(landing, [post(1, day=0, body="hello")], delivery_id="a")
     gone = land(landing, [post(1, day=2, is_deleted=True)], delivery_id="b")
