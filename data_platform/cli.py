@@ -363,6 +363,8 @@ def publish() -> None:
 def report(output: Path | None) -> None:
     """Write the report of the published snapshot: one HTML file that needs no network."""
     settings = load_settings()
+    if output:
+        settings.require_output_place(output)
     existing_warehouse(settings)
     if not settings.snapshot_path.exists():
         message = "Nothing is published yet; data-platform run or data-platform publish does it."

@@ -16,6 +16,7 @@ from data_platform.export_settings import ExportOptions
 from data_platform.feed_settings import AnyFeed, PositiveInterval, Strict
 
 CONFIG_FILE_NAME = "feedback.yaml"
+BESIDE_THE_WAREHOUSE = ("", ".wal", ".lock", ".holder")
 
 Personal = Literal["email", "phone", "card", "iban", "ip", "national_id"]
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
@@ -243,6 +244,28 @@ class Settings(Strict):
         """Return the file that `export` writes."""
         return self._place(export.path, "exports") / export.file_name
 
+    def require_output_place(self, path: Path) -> None:
+        """Refuse a file that a person names for an output, where the platform keeps its own.
+
+        Raises:
+            ConfigurationError: `path` is one of the platform's files, or lies in one of its folders
+                other than exports/ and report/, whether by itself or by the link that it is.
+        """
+        folders = (self.home, self.landing_path.resolve(), self.dagster_home.resolve())
+        shared = (self.home / "exports", self.report_path.parent)
+        warehouse = self.warehouse_path.resolve()
+        files = [warehouse.with_name(warehouse.name + end) for end in BESIDE_THE_WAREHOUSE]
+        if self.config_path:
+            files.append(self.config_path.resolve())
+        for place in (path.resolve(), path.parent.resolve() / path.name):
+            is_in_own_folder = any(map(place.is_relative_to, folders))
+            if place in files or (is_in_own_folder and not any(map(place.is_relative_to, shared))):
+                message = (
+                    f"{path} is where the platform keeps its own files; nothing was written. Choose a"
+                    f" file outside of {self.home}, or in {shared[0]}."
+                )
+                raise ConfigurationError(message)
+
     @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
@@ -293,7 +316,8 @@ def load_settings(environment: Environment | None = None, folder: Path | None = 
             default: the project's folder, else the current one.
 
     Raises:
-        ConfigurationError: a file is missing or a value is wrong; the message says where.
+        ConfigurationError: a file is missing, a value is wrong, or an export would be written among
+            the platform's own files; the message says where.
     """
     environment = environment or Environment()
     folder = folder or _project_folder()
@@ -310,6 +334,8 @@ def load_settings(environment: Environment | None = None, folder: Path | None = 
         settings = Settings(home=home, config_path=path, base=path.parent, config=config)
     else:
         settings = _sample_settings(home)
+    for export in settings.config.exports:
+        settings.require_output_place(settings.export_path(export))
     return settings.model_copy(update={"author_key": environment.feedback_author_key})
 
 

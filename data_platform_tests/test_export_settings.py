@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from data_platform.errors import ConfigurationError
-from data_platform.settings import Settings, config_schema, read_config
+from data_platform.settings import (
+    Environment,
+    Settings,
+    config_schema,
+    load_settings,
+    read_config,
+)
 
 CONFIG = """start_date: 2026-01-01
 feeds: [{name: shop, kind: file, path: a.csv, fields: {source_id: i, posted_at: a, body: t}}]
@@ -74,3 +80,13 @@ def test_the_schema_for_editors_takes_what_the_platform_takes(export, is_taken):
     config = {**yaml.safe_load(CONFIG), "start_date": "2026-01-01", "exports": [export]}
     validator = jsonschema.Draft202012Validator(config_schema())
     assert validator.is_valid(config) == is_taken
+
+
+@pytest.mark.parametrize("folder", ["data/landing/shop", "elsewhere/landing", "data"])
+def test_a_file_among_those_that_the_platform_keeps_is_refused(tmp_path, folder):
+    (tmp_path / "feedback.yaml").write_text(
+        f"landing: elsewhere/landing\n{CONFIG}- {{table: feedback, path: {folder}}}",
+        encoding="utf-8",
+    )
+    with pytest.raises(ConfigurationError, match="where the platform keeps its own files"):
+        load_settings(Environment(data_platform_home=tmp_path / "data"), tmp_path)

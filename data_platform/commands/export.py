@@ -63,12 +63,15 @@ def export(
     With --author it answers a person who asks what is held: texts as collected, every version,
     their scores, records in quarantine. That comes from the warehouse, not from the snapshot.
     """
+    settings = load_settings()
+    if output is not None and output != STANDARD_OUTPUT:
+        settings.require_output_place(output)
     if author is not None:
         _export_author(author, output or Path("author.json"))
         return
     from data_platform.reporting.export import Selection, export_table, format_of, list_tables
 
-    snapshot = load_settings().snapshot_path
+    snapshot = settings.snapshot_path
     if lists:
         listed = RichTable("table", "rows", "description", box=None)
         listed.columns[1].justify = "right"

@@ -45,6 +45,8 @@ def metrics(serve: bool, host: str, port: int, textfile: Path | None) -> None:
     from data_platform.monitoring.prometheus import PlatformCollector
 
     settings = load_settings()
+    if textfile:
+        settings.require_output_place(textfile)
     registry = CollectorRegistry()
     collector = PlatformCollector(
         settings.snapshot_path, Feeds(settings), lambda: _automation(settings)

@@ -109,6 +109,28 @@ def test_a_mistake_is_told_and_writes_nothing(sample, tmp_path, monkeypatch, arg
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "feedback", "--format", "csv", "--output"),
+        ("export", "--author", "@ann", "--output"),
+        ("report", "--output"),
+        ("metrics", "--textfile"),
+    ],
+    ids=" ".join,
+)
+def test_no_output_takes_the_place_of_what_the_platform_keeps(sample, tmp_path, command):
+    platform, _ = sample
+    link = tmp_path / "link.csv"
+    link.symlink_to(platform.home / "warehouse.duckdb")
+    names = ("author.key", "landing/ledger.sqlite", "dagster/dagster.yaml", "published/new.csv")
+    for place in (link, *(platform.home / name for name in names)):
+        before = place.read_bytes() if place.exists() else None
+        said = " ".join(platform.cli(*command, str(place), code=2).split())
+        assert "keeps its own files; nothing was written. Choose a file outside of" in said
+        assert (place.read_bytes() if place.exists() else None) == before
+
+
 def test_before_the_first_run_the_message_says_what_to_do(shop):
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "feedback", code=2)
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "--list", code=2)
@@ -143,6 +165,9 @@ def test_configured_files_follow_each_run(exporting):
     ]
     assert "'=1+1 is terrible" in latest.read_text(encoding="utf-8")
     assert "I love" not in latest.read_text(encoding="utf-8")
+    by_hand = whole.with_name("by_hand.csv")
+    exporting.cli("export", "feedback", "--output", str(by_hand))
+    assert "I love" in by_hand.read_text(encoding="utf-8")
     exporting.deliver("b.csv", SECOND, day=2)
     exporting.run()
     assert pq.read_table(whole).num_rows == 3
