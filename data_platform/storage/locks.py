@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ logger = logging.getLogger(__name__)
 NOBODY_KNOWN = "nobody known"
 MAX_COMMAND_CHARACTERS = 120
 PATIENCE_SECONDS = 5.0
+WITH_COMMANDS = ("data-platform", "dagster")  # programs whose first argument is a command
 
 
 class ProcessLock:
@@ -90,9 +90,16 @@ class ProcessLock:
 
 
 def _command() -> str:
-    """Return this process's command line, for a person."""
-    text = " ".join(shlex.join(sys.orig_argv).split())
-    return one_line(text, MAX_COMMAND_CHARACTERS)
+    """Return this process's program and the command that it was given, for a person.
+
+    Nothing else of the command line: what follows may be the handle of an author.
+    """
+    script = Path(sys.argv[0])
+    name = script.parent.name if script.name == "__main__.py" else script.name
+    words = [name] if name not in ("", "-c", "-m") else [sys.executable, name]
+    if name in WITH_COMMANDS and len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
+        words.append(sys.argv[1])
+    return one_line(" ".join(words).strip(), MAX_COMMAND_CHARACTERS)
 
 
 def is_there(pid: int) -> bool:

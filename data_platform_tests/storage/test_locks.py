@@ -54,6 +54,27 @@ def test_a_stopped_process_is_named_with_its_command(lock):
     assert lock.holder() == "nobody known"
 
 
+@pytest.mark.parametrize(
+    ("command_line", "told"),
+    [
+        (["/opt/bin/data-platform", "erase", "--author", "@jane"], "data-platform erase"),
+        (["data-platform", "erase", "--author=@jane", "--yes"], "data-platform erase"),
+        (["data-platform", "--author", "@jane"], "data-platform"),
+        (["/lib/dagster/__main__.py", "api", "grpc", "--location", "jane"], "dagster api"),
+        (["/home/me/their_script.py", "jane"], "their_script.py"),
+        (["-c", "jane"], f"{sys.executable} -c"),
+        ([""], sys.executable),
+    ],
+)
+def test_of_the_command_line_nothing_is_told_but_program_and_command(
+    lock, monkeypatch, command_line, told
+):
+    """A waiting run logs who holds the lock, and an author's handle must not come there."""
+    monkeypatch.setattr(sys, "argv", command_line)
+    with lock.held(0.2):
+        assert lock.holder() == f"process {os.getpid()} ({told})"
+
+
 def test_a_process_that_is_gone_is_not_blamed(lock):
     """It was killed while it held the lock, and somebody else took it in another way."""
     with held_by_another(lock.path) as process:
