@@ -91,6 +91,10 @@ class StorageError(DataPlatformError):
     """The machine refused to read or write: a disk is full or read-only, or a right is missing."""
 
 
+class DamagedFileError(StorageError):
+    """A database is damaged, or a file in its place is none."""
+
+
 class BusyError(DataPlatformError):
     """Another process held the warehouse, a feed or the snapshot for longer than the wait."""
 

@@ -23,7 +23,7 @@ from data_platform.schemas import SCHEMA_VERSION
 from data_platform.settings import Settings
 from data_platform.storage.landing import COLLECTED_AT_FORMAT, STAGING
 from data_platform.storage.locks import ProcessLock
-from data_platform.storage.refusals import explained
+from data_platform.storage.refusals import explained, explained_output
 from data_platform.storage.warehouse import Warehouse
 
 FORMAT = "data-platform backup 1"
@@ -127,7 +127,8 @@ def write_backup(settings: Settings, path: Path | None = None) -> Backup:
             if target.exists():
                 message = f"{target} is there already; nothing was written. Name another file."
                 raise ConfigurationError(message)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with explained_output(target):
+                target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_room(settings, folder, target.parent)
             try:
                 return _write(settings, target, created_at)

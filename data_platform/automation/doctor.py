@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import stat
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from data_platform.ingestion.feeds import Feeds
 from data_platform.sentiment.vader import VaderModel
 from data_platform.settings import Settings, protect_new_files
 from data_platform.storage.locks import ProcessLock
+from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import Warehouse
 
 ENOUGH_DISK_BYTES = 1_000_000_000
@@ -60,7 +62,7 @@ def examine(settings: Settings, port: int = UI_PORT) -> list[Finding]:
     for examination in examinations:
         try:
             findings += examination(settings)
-        except (OSError, duckdb.Error, DataPlatformError) as error:
+        except (OSError, duckdb.Error, sqlite3.Error, DataPlatformError) as error:
             name = examination.__name__.strip("_")
             findings.append(Finding(name, False, f"cannot be examined: {error}"))
     return [*findings, _port(port)]
@@ -177,7 +179,10 @@ def _automation(settings: Settings) -> Iterator[Finding]:
     if not (settings.dagster_home / "dagster.yaml").exists():
         yield Finding("daemon", True, "never started; make ui starts it")
         return
-    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+    with (
+        explained(settings.dagster_home),
+        dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance,
+    ):
         daemon = read_daemon(instance)
         idle = idle_sensors(read_sensors(instance), PLATFORM_SENSORS)
     if daemon.is_running:

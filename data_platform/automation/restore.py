@@ -36,7 +36,12 @@ from data_platform.automation.backup import (
 )
 from data_platform.automation.health import DAEMON_SILENT_SECONDS, read_daemon
 from data_platform.automation.instance import open_instance
-from data_platform.errors import BusyError, ConfigurationError, WarehouseVersionError
+from data_platform.errors import (
+    BusyError,
+    ConfigurationError,
+    DamagedFileError,
+    WarehouseVersionError,
+)
 from data_platform.ingestion.collect import feed_lock
 from data_platform.ingestion.ledger import LEDGER_VERSION
 from data_platform.schemas import SCHEMA_VERSION
@@ -340,7 +345,7 @@ def _compare(warehouse: Warehouse, manifest: Manifest) -> int | None:
     """
     try:
         tables = read_tables(warehouse)
-    except duckdb.Error as error:
+    except (duckdb.Error, DamagedFileError) as error:
         message = f"{warehouse.database} is no warehouse that can be read; restore another backup."
         raise BackupError(message) from error
     if manifest.schema_version < SCHEMA_VERSION:

@@ -111,6 +111,7 @@ def _export_author(handle: str, path: Path) -> None:
     from data_platform.ingestion.feeds import Feeds
     from data_platform.reporting.subject_access import author_record
     from data_platform.storage.files import replaced
+    from data_platform.storage.refusals import explained_output
 
     settings = load_settings()
     with existing_warehouse(settings).transaction() as transaction:
@@ -120,6 +121,6 @@ def _export_author(handle: str, path: Path) -> None:
     if path == STANDARD_OUTPUT:
         click.echo(text)
         return
-    with replaced(path) as draft:  # its owner's alone
+    with explained_output(path), replaced(path) as draft:  # its owner's alone
         draft.write_text(text + "\n", encoding="utf-8")
     err.print(f"{counted}: {escape(str(path))}")

@@ -11,6 +11,7 @@ import click
 
 from data_platform.errors import ConfigurationError
 from data_platform.settings import Settings, load_settings
+from data_platform.storage.refusals import explained, explained_output
 
 if TYPE_CHECKING:
     from data_platform.monitoring.prometheus import Sample
@@ -53,7 +54,8 @@ def metrics(serve: bool, host: str, port: int, textfile: Path | None) -> None:
     )
     registry.register(collector)
     if textfile:
-        write_textfile(str(textfile), registry)
+        with explained_output(textfile):
+            write_textfile(str(textfile), registry)
     elif not serve:
         click.echo(generate_latest(registry).decode(), nl=False)
     else:
@@ -80,7 +82,7 @@ def _automation(settings: Settings) -> "Iterator[Sample]":
     from data_platform.automation.instance import open_instance
     from data_platform.monitoring.prometheus import Sample
 
-    with open_instance(settings.dagster_home) as instance:
+    with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
         daemon = read_daemon(instance)
         sensors = read_sensors(instance)
     yield Sample("feedback_daemon_up", "1 if the daemon is at work.", daemon.is_running, {})

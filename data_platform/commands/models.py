@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from data_platform.commands.refreshing import existing_warehouse
+from data_platform.errors import ConfigurationError
 from data_platform.printable import one_line
 from data_platform.settings import load_settings
 
@@ -153,6 +154,9 @@ def _ask() -> str:
             key = click.getchar(echo=False).lower()
         except (EOFError, KeyboardInterrupt):
             return QUIT
+        except OSError as error:  # click opens the terminal where standard input is none
+            message = "There is no terminal to ask at; run data-platform label in one."
+            raise ConfigurationError(message) from error
         if key in {*KEYS, SKIP, UNDO, QUIT}:
             return key
         if key in {"", "\x04", "\x1b"}:

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from data_platform.ingestion.feeds import Feeds
+from data_platform.storage.refusals import PUBLISH_ANEW, explained
 
 LATEST = """
     SELECT asset, max(materialized_at) AS at, sum(seconds) AS seconds,
@@ -84,11 +85,18 @@ class PlatformCollector(Collector):
 
 
 def snapshot_samples(snapshot: Path) -> Sequence[Sample]:
-    """Return what the published snapshot says; nothing while there is none."""
+    """Return what the published snapshot says; nothing while there is none.
+
+    Raises:
+        DamagedFileError: it cannot be read.
+    """
     if not snapshot.exists():
         return []
     published = snapshot.stat()
-    with duckdb.connect(str(snapshot), read_only=True) as connection:
+    with (
+        explained(snapshot, PUBLISH_ANEW),
+        duckdb.connect(str(snapshot), read_only=True) as connection,
+    ):
         connection.execute("SET TimeZone = 'UTC'")
         return [
             Sample(

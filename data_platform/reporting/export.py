@@ -16,7 +16,7 @@ from data_platform.errors import ConfigurationError, InterruptedRunError, Storag
 from data_platform.export_settings import FILE_FORMATS, FileFormat
 from data_platform.schemas import READABLE, Table
 from data_platform.storage.files import replaced
-from data_platform.storage.refusals import explained
+from data_platform.storage.refusals import PUBLISH_ANEW, explained, explained_output
 from data_platform.storage.warehouse import MEMORY_LIMIT
 
 BATCH_ROWS = 10_240
@@ -135,7 +135,7 @@ def export_table(
             f"SELECT {', '.join(columns)} FROM {table.name} WHERE {condition}"
             f" ORDER BY {', '.join(f'{table.name}.{name}' for name in table.key)}"
         )
-        with _told(path), explained(path), replaced(_place(path)) as draft:
+        with _told(path), replaced(path.resolve()) as draft:  # where a link leads
             if file_format == "arrow":
                 row_count = _write_arrow(connection, query, values, draft)
             else:
@@ -154,27 +154,12 @@ def _table(name: str) -> Table:
     return READABLE[name]
 
 
-def _place(path: Path) -> Path:
-    """Return what is to be replaced: where `path` is a link, the file that it leads to.
-
-    Raises:
-        ConfigurationError: it is a device, a pipe or a folder.
-    """
-    place = path.resolve()
-    if place.exists() and not place.is_file():
-        message = f"{path} is no file that could be replaced; choose another output."
-        raise ConfigurationError(message)
-    return place
-
-
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tell what stops a person's export, besides what the machine refuses."""
+    """Tell what stops a person's export."""
     try:
-        yield
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}; choose another output."
-        raise ConfigurationError(message) from error
+        with explained_output(path):
+            yield
     except duckdb.OutOfMemoryException as error:
         message = "The rows do not fit into memory; export fewer days at once."
         raise StorageError(message) from error
@@ -191,7 +176,10 @@ def _opened(snapshot: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     if not snapshot.exists():
         message = "Nothing is published yet; data-platform run or data-platform publish does it."
         raise ConfigurationError(message)
-    with explained(snapshot), duckdb.connect(str(snapshot), read_only=True) as connection:
+    with (
+        explained(snapshot, PUBLISH_ANEW),
+        duckdb.connect(str(snapshot), read_only=True) as connection,
+    ):
         connection.execute("SET TimeZone = 'UTC'")
         # Several threads hold whole batches while they wait for their turn to write. With one, and
         # with small row groups, 900,000 posts of 1,900 characters (1.8 GB) sort on disk in 0.7 GB;

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from data_platform.reporting.safe_text import plain
 from data_platform.reporting.state import ERROR, Finding
 from data_platform.sentiment.intervals import wilson_sql
 from data_platform.storage.files import replace_text
-from data_platform.storage.refusals import explained
+from data_platform.storage.refusals import PUBLISH_ANEW, explained, explained_output
 
 MAX_DAYS_SHOWN = 400
 RECENT_DAYS = 28
@@ -55,8 +56,12 @@ class ReportNumbers:
 
 
 def read_numbers(snapshot: Path) -> ReportNumbers:
-    """Return the totals of the published snapshot."""
-    with duckdb.connect(str(snapshot), read_only=True) as connection:
+    """Return the totals of the published snapshot.
+
+    Raises:
+        DamagedFileError: it is no snapshot that could be read.
+    """
+    with _opened(snapshot) as connection:
         row = connection.execute(
             """
             SELECT coalesce(sum(post_count), 0)::BIGINT, count(DISTINCT date),
@@ -79,15 +84,17 @@ def write_report(snapshot: Path, path: Path, findings: Sequence[Finding]) -> Rep
         findings: what is not well at present.
 
     Raises:
+        ConfigurationError: there can be no file at `path`.
+        DamagedFileError: `snapshot` cannot be read.
         StorageError: the disk is full or read-only, or a right is missing.
     """
     numbers = read_numbers(snapshot)
     published_at = datetime.fromtimestamp(snapshot.stat().st_mtime, UTC)
-    with duckdb.connect(str(snapshot), read_only=True) as connection:
+    with _opened(snapshot) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         content = _read_content(connection)
     charts = _charts(content)
-    with explained(path):
+    with explained_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         vega = chart_script(path.parent)
         environment = jinja2.Environment(
@@ -117,6 +124,12 @@ def write_report(snapshot: Path, path: Path, findings: Sequence[Finding]) -> Rep
         )
         replace_text(path, html)
     return numbers
+
+
+@contextmanager
+def _opened(snapshot: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with explained(snapshot, PUBLISH_ANEW), duckdb.connect(str(snapshot), read_only=True) as opened:
+        yield opened
 
 
 def _content_policy(scripts: Sequence[str]) -> str:

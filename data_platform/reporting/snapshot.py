@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from data_platform.errors import DataPlatformError
+from data_platform.errors import DamagedFileError, DataPlatformError
 from data_platform.reporting.marts import INPUTS, TOPIC_INPUTS
 from data_platform.schemas import (
     CLEANED_FEEDBACK,
@@ -101,11 +101,18 @@ def _replace(warehouse: Warehouse, path: Path, is_anew: bool) -> tuple[int, dict
     draft = path.with_name(f".{path.name}.draft")
     _remove(draft)  # of a run that was killed
     try:
-        if not is_anew and _is_usable(path):
+        is_copy = not is_anew and _is_usable(path)
+        if is_copy:
             shutil.copyfile(path, draft)
         with warehouse.transaction():
             pass  # a new warehouse gets its tables first: one transaction writes one file
-        changed, counts = _fill_anew(warehouse, draft) if is_anew else _fill(warehouse, draft)
+        try:
+            changed, counts = _fill_anew(warehouse, draft) if is_anew else _fill(warehouse, draft)
+        except (duckdb.IOException, DamagedFileError):
+            if not is_copy:
+                raise
+            _remove(draft)  # what was published may be damaged, where nobody had read yet
+            changed, counts = _fill(warehouse, draft)
         if _log_of(draft).exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
         if changed or is_anew or not path.exists():

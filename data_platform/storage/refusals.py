@@ -1,4 +1,4 @@
-"""What the machine refuses (a full disk, a missing right), told as one message that a person can act on."""
+"""What the machine refuses (a full disk, a missing right, a damaged file), as one message to act on."""
 
 import errno
 import os
@@ -12,7 +12,12 @@ from pathlib import Path
 
 import duckdb
 
-from data_platform.errors import DataPlatformError, StorageError
+from data_platform.errors import (
+    ConfigurationError,
+    DamagedFileError,
+    DataPlatformError,
+    StorageError,
+)
 
 _NO_RIGHT = (
     "user {user} lacks the right to it. As its owner: chmod u+rwX {place}; or take it over:"
@@ -43,18 +48,32 @@ _SQLITE_REASONS = {
     sqlite3.SQLITE_IOERR: errno.EIO,
     sqlite3.SQLITE_BUSY: errno.EBUSY,
 }
+_SQLITE_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# All that DuckDB 1.5.5 said of 80 files that were cut or in which bytes were changed.
+_DUCKDB_DAMAGE = (
+    "not a valid DuckDB database file",
+    "Corrupt database file",
+    "Could not read enough bytes",
+)
+RESTORE = (
+    "Restore a backup: data-platform backup --list shows them, data-platform restore PATH --replace"
+    " moves what is there aside"
+)
+PUBLISH_ANEW = "Remove it; data-platform publish makes it anew"
 _QUOTED_PATH = re.compile(r"""["'](/[^"']+)["']""")
 _PROBE_BYTES = 65_536
 
 
 @contextmanager
-def explained(place: Path) -> Iterator[None]:
+def explained(place: Path, if_damaged: str = RESTORE) -> Iterator[None]:
     """Tell what the machine refuses as a `StorageError`; every other error passes as it is.
 
     Args:
         place: the file or folder that is worked on, for errors that name none.
+        if_damaged: what a person can do if it is damaged.
 
     Raises:
+        DamagedFileError: the database at `place`, or one in that folder, is damaged or is none.
         StorageError: a disk is full or read-only, or a right is missing.
     """
     try:
@@ -62,9 +81,44 @@ def explained(place: Path) -> Iterator[None]:
     except DataPlatformError:
         raise
     except Exception as error:
+        if _is_damage(error, place):
+            what = f"A database in {place}" if place.is_dir() else f"{place}"
+            told = f"{what} is damaged, or is no database. {if_damaged}."
+            raise DamagedFileError(told) from error
         if (message := _explanation(error, place)) is None:
             raise
         raise StorageError(message) from error
+
+
+@contextmanager
+def explained_output(path: Path) -> Iterator[None]:
+    """Like `explained`, for a file that a person has chosen to be written, and that may be replaced.
+
+    Raises:
+        ConfigurationError: `path` is a device, a pipe or a folder, or there can be no such file.
+        StorageError: see `explained`.
+    """
+    try:
+        with explained(path):
+            if path.exists() and not path.is_file():
+                message = f"{path} is no file that could be replaced; choose another output."
+                raise ConfigurationError(message)
+            yield
+    except OSError as error:
+        is_below_a_file = isinstance(error, FileExistsError)  # where a folder was to be made
+        reason = os.strerror(errno.ENOTDIR) if is_below_a_file else error.strerror
+        message = f"{path} cannot be written: {reason}; choose another output."
+        raise ConfigurationError(message) from error
+
+
+def _is_damage(error: BaseException | None, place: Path) -> bool:
+    """True if a database at `place` could not be read for what stands in it."""
+    while error is not None and not isinstance(error, sqlite3.Error | duckdb.IOException):
+        error = error.__cause__
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE
+    named = _QUOTED_PATH.findall(str(error))
+    return any(words in str(error) for words in _DUCKDB_DAMAGE) and named in ([], [str(place)])
 
 
 def _explanation(error: BaseException | None, place: Path) -> str | None:

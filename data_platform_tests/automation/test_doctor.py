@@ -144,6 +144,24 @@ def test_a_file_that_is_no_warehouse_is_found_and_stops_no_other_finding(setting
     assert findings["sentiment model"][0]
 
 
+def test_a_damaged_ledger_or_history_stops_no_other_finding(settings):
+    for path in (
+        settings.landing_path / "ledger.sqlite",
+        settings.dagster_home / "history" / "runs.db",
+    ):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"rubbish" * 1000)
+    (settings.dagster_home / "dagster.yaml").touch()
+    findings, code = doctor()
+    assert code == 1
+    for subject in ("feeds", "automation"):
+        is_well, message = findings[subject]
+        assert not is_well
+        assert "damaged" in message
+    assert findings["sentiment model"][0]
+    assert findings["port 1"][0]
+
+
 def beat(instance, seconds_ago):
     for kind in instance.get_required_daemon_types():
         instance.add_daemon_heartbeat(

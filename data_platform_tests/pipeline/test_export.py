@@ -131,6 +131,25 @@ def test_no_output_takes_the_place_of_what_the_platform_keeps(sample, tmp_path, 
         assert (place.read_bytes() if place.exists() else None) == before
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "feedback", "--format", "csv", "--output"),
+        ("export", "--author", "@ann", "--output"),
+        ("report", "--output"),
+        ("metrics", "--textfile"),
+    ],
+    ids=" ".join,
+)
+def test_a_place_where_no_file_can_be_is_told(sample, tmp_path, command):
+    platform, _ = sample
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "x", "/proc/x"):
+        said = " ".join(platform.cli(*command, str(place), code=2).split())
+        assert f"{place} cannot be written: " in said
+        assert "; choose another output." in said
+
+
 def test_before_the_first_run_the_message_says_what_to_do(shop):
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "feedback", code=2)
     assert "Nothing is published yet; data-platform run" in shop.cli("export", "--list", code=2)

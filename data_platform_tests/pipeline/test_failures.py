@@ -1,7 +1,12 @@
 """When something is wrong: the good goes on, the wrong thing is named, and every table is as it was."""
 
+import subprocess
+
 import duckdb
 import pytest
+
+from data_platform.storage.warehouse import Warehouse
+from data_platform_tests.pipeline.conftest import COMMAND
 
 GOOD = [
     {"id": "1", "at": "2026-03-02T10:00:00Z", "text": "I love the new shop", "user": "ann"},
@@ -96,6 +101,48 @@ def test_a_changed_mapping_reads_the_files_again_and_replaces_what_was_read(plat
 )
 def test_a_users_mistake_gets_a_message_and_exit_code_2(shop, arguments, code, message):
     assert message in shop.cli(*arguments, code=code)
+
+
+@pytest.mark.parametrize(
+    ("name", "commands", "advice"),
+    [
+        (
+            "warehouse.duckdb",
+            ["digest", "status", "backup", "maintain", "export --author ann --output -"],
+            "data-platform restore PATH --replace",
+        ),
+        ("landing/ledger.sqlite", ["status", "metrics"], "data-platform restore PATH --replace"),
+        (
+            "published/feedback.duckdb",
+            ["export feedback --output -", "metrics", "report"],
+            "Remove it; data-platform publish makes it anew",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(shop, name, commands, advice):
+    with Warehouse(shop.home / "warehouse.duckdb").transaction():
+        pass
+    path = shop.home / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"rubbish" * 1000)
+    for command in commands:
+        said = " ".join(shop.cli(*command.split(), code=1).split())
+        assert f"{path} is damaged, or is no database." in said
+        assert advice in said
+
+
+def test_posts_are_not_judged_without_a_terminal(sample):
+    done = subprocess.run(
+        [COMMAND, "label"],
+        env=sample[0].environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # no terminal is left to be opened
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: There is no terminal to ask at")
 
 
 def test_a_folder_that_is_not_there_is_exit_code_3(shop):

@@ -14,6 +14,9 @@ from data_platform.storage.days import DaySpan
 
 DAYS = (date(2026, 3, 1), date(2026, 3, 2))
 
+# duckdb.org/docs/stable/internals/storage.html
+HEADER_BYTES, BLOCK_BYTES = 12_288, 262_144
+
 
 def put_day(warehouse, day, posts):
     row = dict.fromkeys(DAILY_SENTIMENT.column_names, 0) | {
@@ -137,6 +140,18 @@ def test_a_damaged_snapshot_is_built_anew(warehouse, snapshot):
     snapshot.write_bytes(b"this is no database")
     publish(warehouse, snapshot)
     assert read(snapshot) == [(DAYS[0], 1)]
+
+
+def test_a_snapshot_that_is_damaged_inside_is_built_anew(warehouse, snapshot):
+    """What says that it is a snapshot can be read; the warehouse is not to be blamed for the rest."""
+    put_day(warehouse, DAYS[0], 1)
+    publish(warehouse, snapshot)
+    whole = snapshot.read_bytes()
+    put_day(warehouse, DAYS[0], 2)
+    for block in range(HEADER_BYTES, len(whole), BLOCK_BYTES):
+        snapshot.write_bytes(whole[:block] + bytes(4096) + whole[block + 4096 :])
+        publish(warehouse, snapshot)
+        assert read(snapshot) == [(DAYS[0], 2)]
 
 
 def test_columns_carry_their_descriptions(warehouse, snapshot):

@@ -3,13 +3,16 @@
 import errno
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from data_platform.errors import ConfigurationError, StorageError
+from data_platform.errors import ConfigurationError, DamagedFileError, StorageError
 from data_platform.storage.refusals import explained
+
+ROWS = "SELECT 1 UNION ALL SELECT x + 1 FROM r WHERE x < 1000"
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,40 @@ def test_the_place_that_the_error_names_is_told_with_an_advice(tmp_path, code, w
         raise OSError(code, os.strerror(code), str(place))
     assert str(caught.value).startswith(f"{place} could not be used: ")
     assert "run again" in str(caught.value)
+
+
+@pytest.fixture(params=["ledger.sqlite", "warehouse.duckdb"])
+def database(tmp_path, request):
+    """A database with a thousand rows, and how it is opened."""
+    path = tmp_path / request.param
+    connect = {".sqlite": sqlite3.connect, ".duckdb": duckdb.connect}[path.suffix]
+    with closing(connect(str(path))) as writer:
+        writer.execute("CREATE TABLE t AS WITH RECURSIVE r(x) AS (" + ROWS + ") SELECT x FROM r")
+        writer.commit()
+    return path, connect
+
+
+@pytest.mark.parametrize("kept_share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("ending", [b"", b"rubbish" * 1000])
+def test_a_damaged_database_is_named_with_what_a_person_can_do(database, kept_share, ending):
+    path, connect = database
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept_share * len(whole))] + (ending or b"cut"))
+
+    def read():
+        with closing(connect(str(path))) as reader:
+            reader.execute("SELECT sum(x) FROM t").fetchall()
+
+    with pytest.raises(DamagedFileError) as caught, explained(path, "Do this"):
+        read()
+    assert str(caught.value) == f"{path} is damaged, or is no database. Do this."
+
+
+def test_another_file_that_is_damaged_is_not_blamed_on_the_place(tmp_path):
+    other = tmp_path / "other.duckdb"
+    other.write_bytes(b"rubbish" * 1000)
+    with pytest.raises(duckdb.IOException), explained(tmp_path / "warehouse.duckdb"):
+        duckdb.connect(str(other))
 
 
 @pytest.mark.parametrize(
