@@ -237,6 +237,7 @@ def replay(feed_name: str | None, as_json: bool) -> None:
     started = time.monotonic()
     settings = load_settings()
     names = [settings.feed(feed_name).name] if feed_name else []
+    existing_warehouse(settings)
     with refreshing(settings) as (refresher, outcome, staleness, warehouse):
         released = refresher.replay(names, outcome)
         if released:

@@ -3,11 +3,13 @@
 import json
 import logging
 import signal
+import sqlite3
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 
 import click
+import duckdb
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +20,7 @@ from data_platform.errors import ConfigurationError, DataPlatformError
 from data_platform.feed_settings import PositiveInterval, interval
 from data_platform.printable import one_line
 from data_platform.settings import load_settings
+from data_platform.storage.refusals import explained
 
 out = Console(highlight=False, soft_wrap=True)
 logger = logging.getLogger(__name__)
@@ -145,21 +148,28 @@ def watchdog(once: bool, every: timedelta) -> None:
     from data_platform.definitions import build_definitions, watch_of
 
     settings = load_settings()
+    existing_warehouse(settings)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with open_instance(settings.dagster_home, captures_output=False) as instance:
+    home = settings.dagster_home
+    with explained(home), open_instance(home, captures_output=False) as instance:
         watch = watch_of(settings, build_definitions(settings))
         while not stopped.is_set():
             try:
-                out.print(
-                    f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC "
-                    + escape(watch_over(watch, instance, settings.config.alerts.heartbeat_url))
-                )
+                existing_warehouse(settings)  # its disk may have gone
+                with explained(home):
+                    found = watch_over(watch, instance, settings.config.alerts.heartbeat_url)
+                out.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {escape(found)}")
             except DataPlatformError as error:
                 if once:
                     raise
                 logger.warning("%s", error)  # the next look may go well
+            except (duckdb.Error, sqlite3.Error, OSError) as error:
+                if once:
+                    raise
+                # the error itself may quote a row
+                logger.warning("the look failed: %s", type(error).__name__)
             if once:
                 return
             stopped.wait(every.total_seconds())

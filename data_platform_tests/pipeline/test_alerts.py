@@ -113,19 +113,29 @@ def test_a_channel_that_is_down_does_not_fail_a_run_and_is_seen(shop, sink):
         assert SECRET.encode() not in (path.read_bytes() if path.is_file() else b""), path
 
 
-def test_the_watchdog_runs_until_it_is_stopped(shop, sink):
+def test_the_watchdog_runs_until_it_is_stopped_also_past_a_damaged_warehouse(shop, sink):
     shop.deliver("a.csv", GOOD, day=1)
     shop.run()
     watchdog = subprocess.Popen(
         [COMMAND, "watchdog", "--every", "1s"],
         env={**shop.environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
+    warehouse = shop.home / "warehouse.duckdb"
+    kept, damaged = warehouse.with_name("kept"), warehouse.with_name("damaged")
+    damaged.write_bytes(b"rubbish" * 1000)
     with watchdog:
         assert watchdog.stdout is not None
         for _ in range(2):
             assert "0 alert(s) open" in watchdog.stdout.readline()
+        warehouse.rename(kept)
+        assert any("There is no warehouse" in line for line in watchdog.stdout)
+        damaged.rename(warehouse)
+        assert any("is damaged" in line for line in watchdog.stdout)
+        kept.rename(warehouse)
+        assert any("0 alert(s) open" in line for line in watchdog.stdout)
         watchdog.terminate()
         assert watchdog.wait(30) == 0
     assert sink.requests == []

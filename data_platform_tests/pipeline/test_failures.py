@@ -95,12 +95,15 @@ def test_a_changed_mapping_reads_the_files_again_and_replaces_what_was_read(plat
         (["preview", "shap"], 2, "did you mean shop?"),
         (["digest"], 2, "data-platform run makes it"),
         (["status"], 2, "data-platform run makes it"),
+        (["watchdog", "--once"], 2, "data-platform run makes it"),
+        (["replay"], 2, "data-platform run makes it"),
         (["init", "--path", __file__], 2, "is there already"),
         (["nonsense"], 2, "No such command"),
     ],
 )
 def test_a_users_mistake_gets_a_message_and_exit_code_2(shop, arguments, code, message):
     assert message in shop.cli(*arguments, code=code)
+    assert not shop.home.exists()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,14 @@ def test_a_users_mistake_gets_a_message_and_exit_code_2(shop, arguments, code, m
     [
         (
             "warehouse.duckdb",
-            ["digest", "status", "backup", "maintain", "export --author ann --output -"],
+            [
+                "digest",
+                "status",
+                "backup",
+                "maintain",
+                "export --author ann --output -",
+                "watchdog --once",
+            ],
             "data-platform restore PATH --replace",
         ),
         ("landing/ledger.sqlite", ["status", "metrics"], "data-platform restore PATH --replace"),
