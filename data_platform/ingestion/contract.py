@@ -117,7 +117,7 @@ class PostContract:
     ) -> None:
         self.feed = feed
         self.author_key = author_key
-        self.suppression = suppression or Suppression(author_key)
+        self.suppression = Suppression(author_key) if suppression is None else suppression
         self._connection = duckdb.connect()
 
     def __enter__(self) -> "PostContract":

@@ -70,7 +70,8 @@ def replay_quarantine(
     Useful after a mend of the mapping or of the platform, when the files themselves are gone; as
     long as they are there, a changed mapping reads them again by itself. A released record leaves
     quarantine in the ledger's transaction that adds it, so that it is never in both. It counts as
-    observed when its file was.
+    observed when its file was. A record that is to be erased stays in quarantine, as if it were
+    not there.
 
     Raises:
         BusyError: another process is collecting the feed.
@@ -98,7 +99,10 @@ def _replay_delivery(
 ) -> None:
     segments = [Segment(path) for path in held.segments]
     rows = [row for b in landing.read(segments, REFUSED_SCHEMA) for row in b.to_pylist()]
-    refused = [row for row in rows if row["reason"] != DAY_NOT_OPEN]
+    erased = contract.suppression.records
+    refused = [
+        row for row in rows if row["reason"] != DAY_NOT_OPEN and row["quarantine_id"] not in erased
+    ]
     whole = [(row, record) for row in refused if (record := _record(row["payload"])) is not None]
     replay.examined_count += len(whole)
     replay.unreadable_count += len(refused) - len(whole)

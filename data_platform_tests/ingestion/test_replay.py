@@ -12,7 +12,9 @@ import pytest
 from data_platform.ingestion.collect import OpenDays
 from data_platform.ingestion.connectors.file import FileConnector
 from data_platform.ingestion.contract import PAYLOAD_CHARACTERS, POST_SCHEMA
+from data_platform.ingestion.erasure import ErasureLedger
 from data_platform.ingestion.replay import Replay, replay_quarantine
+from data_platform.ingestion.selection import Found, Selection
 from data_platform_tests.ingestion.conftest import file_feed
 from data_platform_tests.ingestion.test_collect import KEY, OPEN, Place, assert_counts_agree
 
@@ -86,6 +88,18 @@ def test_a_file_that_is_read_again_after_a_replay_counts_once(place):
     place.collect(**TEN)
     assert ids(place) == ["1", "2", "3"]
     assert place.ledger.feed("shop").read_count == 5
+    assert_counts_agree(place)
+
+
+def test_a_record_that_is_to_be_erased_is_not_released(place):
+    """A request whose run was killed is completed later; a replay may come in between."""
+    (asked,) = [row for row in place.refused() if row["source_id"] == "2"]
+    ledger = ErasureLedger(place.ledger.path)
+    found = Found(quarantine_ids={asked["quarantine_id"]})
+    ledger.request(Selection(feed="shop"), found, ledger.suppression(KEY), datetime.now(UTC))
+    assert replay(place, **TEN).released_count == 1
+    assert ids(place) == ["1", "3"]
+    assert asked["quarantine_id"] in {row["quarantine_id"] for row in place.refused()}
     assert_counts_agree(place)
 
 
