@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from data_platform.automation.backup import remove_left_of_killed
 from data_platform.errors import DataPlatformError
 from data_platform.ingestion.erasure import (
     Erasure,
@@ -149,6 +150,7 @@ class Eraser:
         publish(self.warehouse, self._snapshot, is_anew=True)
         self._write_report()
         self.ledger.vacuum()
+        remove_left_of_killed(self.feeds.settings)
 
 
 def leftovers(transaction: Transaction, suppression: Suppression) -> dict[str, int]:

@@ -3,8 +3,8 @@
 import json
 import sqlite3
 import uuid
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -175,8 +175,7 @@ def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
     count = 0
     for name in landed_feeds(feeds.landing):
         platform = platform_of(feeds, name)
-        with explained(feeds.landing.root), held_feed(feeds.landing, name):
-            finish_removals(feeds.landing, ledger, name)
+        with _held_clean(feeds, name):
             for segment in segments_of(feeds.landing, name):
                 path = feeds.landing.root / segment.path
                 table = pq.read_table(path)
@@ -188,6 +187,15 @@ def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
                     replace_segment(feeds.landing, segment, mended)
                     count += 1
     return count
+
+
+@contextmanager
+def _held_clean(feeds: Feeds, name: str) -> Iterator[None]:
+    """Hold a feed, without the text that killed processes left beside its segments."""
+    with explained(feeds.landing.root), held_feed(feeds.landing, name):
+        finish_removals(feeds.landing, feeds.ledger, name)
+        feeds.landing.clear_drafts(name)
+        yield
 
 
 def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
@@ -203,7 +211,7 @@ def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
     """
     count = 0
     for name in landed_feeds(feeds.landing):
-        with explained(feeds.landing.root), held_feed(feeds.landing, name):
+        with _held_clean(feeds, name):
             for segment in segments_of(feeds.landing, name):
                 path = feeds.landing.root / segment.path
                 if segment.day is None or not feeds.landing.mentions(segment, deleted):

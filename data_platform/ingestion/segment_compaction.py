@@ -43,6 +43,7 @@ def compact_segments(feeds: Feeds, warehouse: Warehouse) -> int:
             continue
         with explained(feeds.landing.root), held_feed(feeds.landing, name):
             finish_removals(feeds.landing, feeds.ledger, name)
+            feeds.landing.clear_drafts(name)
             for former in _crowded(feeds, name, warehouse):
                 _compact(feeds, name, warehouse, former)
                 removed += len(former) - 1

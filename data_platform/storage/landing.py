@@ -145,6 +145,11 @@ class LandingZone:
         for folder in (self.root / STAGING).glob(f"{feed}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def clear_drafts(self, feed: str) -> None:
+        """Delete what killed runs left of segments that they wrote anew; only for who holds the feed's lock."""
+        for draft in (self.root / feed).glob("*/.*.parquet.*"):
+            draft.unlink(missing_ok=True)
+
 
 class SegmentWriter:
     """Writes the posts and refused records of one delivery, and publishes them by rename."""

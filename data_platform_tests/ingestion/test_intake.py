@@ -22,6 +22,7 @@ from data_platform.errors import PermanentSourceError
 from data_platform.ingestion.collect import held_feed
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.intake import Intake, webhook_application
+from data_platform.storage.landing import STAGING
 from data_platform_tests.ingestion.platforms.stored import landed_rows, stored
 
 SECRET = "a-secret-of-the-survey"
@@ -153,17 +154,18 @@ def test_a_feed_that_is_no_webhook_is_not_there(endpoint):
     assert sender.send(answer(1), name="other").status_code == 404
 
 
+@pytest.mark.parametrize(("point", "landed"), [("begin_pull", 0), ("record", 1)])
 def test_records_that_were_not_acknowledged_are_not_doubled_when_they_come_again(
-    settings, feeds, home
+    settings, feeds, home, point, landed
 ):
-    """Killed between the landing zone and the ledger: the sender got no answer, and sends again."""
+    """Killed before or after the landing zone had them: the sender got no answer, and sends again."""
     script = (
         "import os, signal, sys\n"
         "from data_platform.ingestion.feeds import Feeds\n"
         "from data_platform.ingestion.intake import Intake\n"
         "from data_platform.ingestion.windows import WindowLedger\n"
         "from data_platform.settings import load_settings\n"
-        "WindowLedger.record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"WindowLedger.{point} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"Intake(Feeds(load_settings()), 'survey').submit([{answer(1)!r}]).result()\n"
     )
     environment = {
@@ -173,12 +175,13 @@ def test_records_that_were_not_acknowledged_are_not_doubled_when_they_come_again
     }
     ended = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert landed_rows(feeds) == 1
+    assert landed_rows(feeds) == landed
     intake = Intake(feeds, "survey")
     intake.submit([answer(1)]).result(30)
     intake.close()
     assert landed_rows(feeds) == 1
     assert stored(feeds, home) == {"1": "I love it"}
+    assert not list((feeds.landing.root / STAGING).iterdir())
 
 
 def test_a_body_of_a_gigabyte_is_refused_at_its_beginning(endpoint):

@@ -73,6 +73,13 @@ def test_many_segments_become_one_and_nothing_else_changes(filled, home):
     assert compact_segments(filled, warehouse) == 0
 
 
+def test_what_a_kill_left_beside_a_segment_goes_with_it(filled, home):
+    path = filled.landing.root / segments(filled)[0].path
+    path.with_name(f".{path.name}.4194999").write_bytes(path.read_bytes())
+    compact_segments(filled, load(filled, home))
+    assert not list(path.parent.glob(".*"))
+
+
 def test_a_warehouse_is_the_same_when_it_is_made_anew_from_compacted_segments(filled, home):
     before = state(filled, home)
     compact_segments(filled, Warehouse(home / "warehouse.duckdb"))
