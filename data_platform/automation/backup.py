@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -387,7 +387,8 @@ def _kept_segments(settings: Settings, copy: Path) -> Iterator[Path]:
 
     A segment is written before the ledger names it and removed after the ledger has forgotten
     it; so what the copy names is there, unless it was removed a moment ago: then the ledger is
-    copied again. No collection is held up. Links keep the segments from being removed.
+    copied again. What landed after the copy is left out: no ledger would know of it. No
+    collection is held up. Links keep the segments from being removed.
 
     Raises:
         BusyError: that happened `LEDGER_ATTEMPTS` times in a row.
@@ -397,12 +398,14 @@ def _kept_segments(settings: Settings, copy: Path) -> Iterator[Path]:
     try:
         for _ in range(LEDGER_ATTEMPTS):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            landed = _landed_segments(settings.landing_path)
             if ledger.is_file():
                 copy_database(ledger, copy)
-            _link_segments(settings.landing_path, folder)
+            named = _named_segments(copy)
+            _link_segments(settings.landing_path, folder, landed | named)
             before, missing = (
                 missing,
-                {name for name in _named_segments(copy) if not (folder / name).is_file()},
+                {name for name in named if not (folder / name).is_file()},
             )
             if not missing or missing == before:  # what stays away was lost before
                 break
@@ -418,9 +421,14 @@ def _kept_segments(settings: Settings, copy: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _link_segments(landing: Path, folder: Path) -> None:
-    for path in landing.glob("[a-z]*/*/*.parquet"):
-        link = folder / path.relative_to(landing)
+def _landed_segments(landing: Path) -> set[str]:
+    """Return the segments that are there, also those that no ledger names."""
+    return {str(path.relative_to(landing)) for path in landing.glob("[a-z]*/*/*.parquet")}
+
+
+def _link_segments(landing: Path, folder: Path, segments: Iterable[str]) -> None:
+    for name in sorted(segments):
+        path, link = landing / name, folder / name
         link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # it was removed meanwhile
             try:
@@ -431,18 +439,18 @@ def _link_segments(landing: Path, folder: Path) -> None:
                 shutil.copy2(path, link)
 
 
-def _named_segments(ledger: Path) -> list[str]:
+def _named_segments(ledger: Path) -> set[str]:
     """Return the segments of the deliveries that hold, as the ledger names them."""
     if not ledger.exists():
-        return []
+        return set()
     with closing(sqlite3.connect(ledger)) as db:
-        return [
+        return {
             str(name)
             for (name,) in db.execute(
                 "SELECT segment FROM delivery_segments JOIN deliveries USING (delivery_id)"
                 " WHERE NOT is_replaced"
             )
-        ]
+        }
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -1,12 +1,18 @@
 """The ledger and the segments of a backup belong together, however fast segments come and go."""
 
+import shutil
 import threading
 import time
 from datetime import UTC, datetime
 
 import pytest
 
-from data_platform.automation.backup import _kept_segments, _links, _named_segments
+from data_platform.automation.backup import (
+    _kept_segments,
+    _links,
+    _named_segments,
+    copy_database,
+)
 from data_platform.ingestion.ledger import Delivered, Ledger
 from data_platform.settings import Environment, load_settings
 from data_platform.storage.landing import LandingZone, Segment
@@ -67,6 +73,25 @@ def test_what_the_copied_ledger_names_is_kept_while_segments_are_replaced(settin
         ended.set()
         thread.join()
     assert not _links(settings).exists()
+
+
+def test_what_lands_after_the_ledger_was_copied_is_left_out(settings, tmp_path, monkeypatch):
+    """A restored platform would hold records of which its ledger knows nothing: they never add up."""
+    deliveries = Deliveries(settings)
+    deliveries.deliver(1, "a")
+    unknown = deliveries.landing.root / "shop/2026-03-02/20260401T000000000000Z-x.parquet"
+    shutil.copy(next(unknown.parent.glob("*.parquet")), unknown)
+
+    def copy_and_land(source, target):
+        copy_database(source, target)
+        deliveries.deliver(2, "b")
+
+    monkeypatch.setattr("data_platform.automation.backup.copy_database", copy_and_land)
+    copy = tmp_path / "ledger.sqlite"
+    with _kept_segments(settings, copy) as folder:
+        kept = {str(path.relative_to(folder)) for path in folder.rglob("*.parquet")}
+    lost = str(unknown.relative_to(deliveries.landing.root))
+    assert kept == {"shop/2026-03-02/20260401T000000000000Z-a1-0.parquet", lost}
 
 
 def test_a_segment_that_somebody_has_lost_does_not_keep_a_backup_from_ending(settings, tmp_path):
