@@ -267,6 +267,11 @@ class Settings(Strict):
                 raise ConfigurationError(message)
 
     @property
+    def restore_journal_path(self) -> Path:
+        """What is there while a restore is not complete."""
+        return self.home / ".restoring.json"
+
+    @property
     def dagster_home(self) -> Path:
         return self.home / "dagster"
 

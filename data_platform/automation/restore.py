@@ -52,7 +52,6 @@ from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import Warehouse
 
 STAGED = ".restoring"
-JOURNAL = ".restoring.json"
 RESTORED_CONFIGURATION = "restored-feedback.yaml"
 WAIT_SECONDS = 60.0
 ERASURE_TABLES = ("suppressed", "erasures")
@@ -421,7 +420,7 @@ def _swap(settings: Settings, journal: Journal) -> None:
             _discard_staged(settings)
             raise
         text = msgspec.json.encode(journal).decode()
-        replace_text(settings.home / JOURNAL, text)
+        replace_text(settings.restore_journal_path, text)
         sync_folder(settings.home)
         _finish(settings, journal)
 
@@ -429,7 +428,7 @@ def _swap(settings: Settings, journal: Journal) -> None:
 def _complete(settings: Settings) -> Journal | None:
     """Complete a restore that was killed amid its renames; None if there was none."""
     try:
-        text = (settings.home / JOURNAL).read_bytes()
+        text = settings.restore_journal_path.read_bytes()
     except FileNotFoundError:
         return None
     journal = msgspec.json.decode(text, type=Journal)
@@ -453,7 +452,7 @@ def _finish(settings: Settings, journal: Journal) -> None:
     for folder in {Path(part).parent for part in _all_parts(journal)}:
         if folder.is_dir():
             sync_folder(folder)
-    (settings.home / JOURNAL).unlink()
+    settings.restore_journal_path.unlink()
     _discard_staged(settings)
 
 

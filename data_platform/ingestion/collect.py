@@ -237,10 +237,13 @@ def held_feed(landing: LandingZone, name: str) -> Iterator[None]:
     """Hold the feed: one process at a time lands its deliveries.
 
     Raises:
-        BusyError: another process holds it for longer than half an hour.
+        BusyError: another process holds it for longer than half an hour, or a restore is not
+            complete.
     """
+    landing.require_open()
     (landing.root / name).mkdir(parents=True, exist_ok=True)
     with feed_lock(landing, name).held(COLLECTION_WAIT_SECONDS):
+        landing.require_open()  # a restore may have begun while the lock was waited for
         yield
 
 

@@ -77,7 +77,7 @@ class Feeds:
 
     @cached_property
     def landing(self) -> LandingZone:
-        return LandingZone(self.settings.landing_path)
+        return LandingZone(self.settings.landing_path, self.settings.restore_journal_path)
 
     @cached_property
     def ledger(self) -> WindowLedger:

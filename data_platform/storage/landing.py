@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from data_platform.errors import BusyError
 from data_platform.storage.files import sync_folder
 
 QUARANTINE = "quarantine"
@@ -62,10 +63,25 @@ class LandingZone:
 
     Args:
         root: the folder; created when something is written.
+        restore_journal: a file; while it is there the folder is about to be replaced.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, restore_journal: Path | None = None) -> None:
         self.root = Path(root)
+        self._restore_journal = restore_journal
+
+    def require_open(self) -> None:
+        """Refuse if a restore is about to replace the folder.
+
+        Raises:
+            BusyError: it is, or it was killed and waits to be completed.
+        """
+        if self._restore_journal is not None and self._restore_journal.exists():
+            message = (
+                f"A restore of {self._restore_journal.parent} is not complete. If it was cut off, run"
+                " data-platform restore with the same file again; nothing was written."
+            )
+            raise BusyError(message)
 
     def segments(self, feeds: Sequence[str], day: date | None) -> list[Segment]:
         """Return the segments of `feeds` for `day`, or of their quarantine for None, sorted."""

@@ -231,6 +231,18 @@ def test_a_request_that_waited_too_long_does_not_end_the_intake(settings, feeds,
     assert landed_rows(feeds) == 2  # the first was being landed when its sender went
 
 
+def test_nothing_is_taken_in_while_a_restore_is_not_complete(settings, feeds):
+    """What is answered with 200 would be moved aside with the former landing zone."""
+    application = webhook_application(settings)
+    settings.restore_journal_path.parent.mkdir()
+    settings.restore_journal_path.touch()
+    assert post_to(application, json.dumps(answer(1)).encode())[0] == 503
+    assert not (settings.landing_path / "survey").exists()
+    settings.restore_journal_path.unlink()
+    assert post_to(application, json.dumps(answer(1)).encode())[0] == 200
+    assert landed_rows(feeds) == 1
+
+
 def test_ids_that_were_destroyed_are_refused_for_good_and_spoil_no_other_request(
     configured, monkeypatch
 ):

@@ -420,6 +420,7 @@ def test_a_restore_that_is_killed_is_completed_by_the_next(original, backed_up, 
         capture_output=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert "data-platform restore with the same file" in copy.cli("replay", code=1)
     assert "9 tables equal" in copy.cli("restore", str(backed_up), "--replace")
     assert copy.digest() == original.digest()
     assert len(list(copy.home.glob("replaced-*"))) == 1
