@@ -11,6 +11,7 @@ from data_platform.ingestion.erasure import (
     Erasure,
     ErasureLedger,
     apply_suppression,
+    last_loading,
     purge_deleted,
     unpurged,
 )
@@ -117,22 +118,22 @@ class Eraser:
         Returns:
             How many segments were written anew.
         """
-        begun_at = datetime.now(UTC)
-        if not self.unpurged_count():
-            return 0
         with self.warehouse.transaction() as transaction:
+            loaded_until = last_loading(transaction)
             deleted = transaction.arrow(
                 f"SELECT feedback_id FROM {RAW_FEEDBACK.name} WHERE is_deleted"
             )["feedback_id"].combine_chunks()
-        count = purge_deleted(self.feeds, deleted)
-        self._rewrite_files()
-        self.ledger.note_purge(begun_at, count)
+        count = 0
+        if self.unpurged_count():
+            count = purge_deleted(self.feeds, deleted)
+            self._rewrite_files()
+        if loaded_until is not None and loaded_until != self.ledger.purged_until():
+            self.ledger.note_purge(loaded_until, count)
         return count
 
     def unpurged_count(self) -> int:
-        """Return how many posts were deleted since the last purge."""
-        with self.warehouse.transaction() as transaction:
-            return unpurged(transaction, self.ledger.purged_at())[0]
+        """Return of how many deleted posts a segment may hold the text."""
+        return unpurged(self.warehouse, self.feeds.landing, self.ledger.purged_until())[0]
 
     def _days_with(self, suppression: Suppression) -> list[date]:
         """Return the landing days of the rows of raw_feedback that are to go."""

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,15 +31,16 @@ from data_platform.ingestion.suppression import (
     Suppression,
     replaced,
 )
-from data_platform.schemas import RAW_FEEDBACK
+from data_platform.schemas import LOADED_SEGMENTS, RAW_FEEDBACK
 from data_platform.storage.files import replaced as replaced_file
 from data_platform.storage.files import sync_folder
 from data_platform.storage.landing import LandingZone, Segment
 from data_platform.storage.refusals import explained
-from data_platform.storage.warehouse import Transaction
+from data_platform.storage.warehouse import Transaction, Warehouse
 
 # content_hash of a record whose text is gone, but which is no deletion itself.
 EMPTIED_HASH = "emptied"
+NEVER = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -138,29 +139,70 @@ class ErasureLedger(Ledger):
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def note_purge(self, purged_at: datetime, segment_count: int) -> None:
-        """Note that the text of every post that was deleted before is gone."""
+    def note_purge(self, loaded_until: datetime, segment_count: int) -> None:
+        """Note that no segment holds text of the posts that were deleted then.
+
+        Args:
+            loaded_until: `last_loading` when it was looked for.
+        """
         with self._open() as db:
-            db.execute("INSERT INTO purges VALUES (?, ?)", (purged_at.isoformat(), segment_count))
+            db.execute(
+                "INSERT INTO purges VALUES (?, ?)", (loaded_until.isoformat(), segment_count)
+            )
 
-    def purged_at(self) -> datetime | None:
-        """Return when the last purge began; None: there was none."""
+    def purged_until(self) -> datetime | None:
+        """Return up to which loading everything is purged; None: there was no purge."""
         with self._open() as db:
-            (latest,) = db.execute("SELECT max(purged_at) FROM purges").fetchone()
-        return datetime.fromisoformat(latest) if latest else None
+            latest = db.execute("SELECT purged_at FROM purges ORDER BY rowid DESC LIMIT 1")
+            found = latest.fetchone()
+        return datetime.fromisoformat(found[0]) if found else None
 
 
-def unpurged(transaction: Transaction, purged_at: datetime | None) -> tuple[int, datetime | None]:
-    """Return how many posts were deleted since the last purge, and when we heard of the first.
+def last_loading(transaction: Transaction) -> datetime | None:
+    """Return the greatest `loaded_at`; None: nothing is loaded."""
+    ((latest,),) = transaction.connection.execute(
+        f"SELECT max(loaded_at) FROM {LOADED_SEGMENTS.name}"
+    ).fetchall()
+    return latest.astimezone(UTC) if latest else None
 
-    Until a purge the segments, and free space of the warehouse file, hold their text.
+
+def unpurged(
+    warehouse: Warehouse, landing: LandingZone, purged_until: datetime | None
+) -> tuple[int, datetime | None]:
+    """Return of how many deleted posts a segment may hold the text, and when we heard of the first.
+
+    Those are the posts whose deletion was loaded after what the last purge saw, and those of which
+    text was. Free space of the warehouse file may hold it too. A purge that was noted for a time
+    to come, by a clock that was ahead, counts as none.
     """
-    count, first = transaction.connection.execute(
-        f"SELECT count(*), min(collected_at) FROM {RAW_FEEDBACK.name}"
-        f" WHERE is_deleted AND collected_at >= ? AND NOT starts_with(source_id, '{ERASED}')",
-        [purged_at or datetime.fromtimestamp(0, UTC)],
-    ).fetchall()[0]
-    return count, first
+    with warehouse.transaction() as transaction:
+        latest = max(last_loading(transaction) or NEVER, datetime.now(UTC))
+        until = purged_until if purged_until and purged_until <= latest else NEVER
+        deleted = transaction.arrow(
+            "SELECT feedback_id, coalesce(loaded_at, collected_at) AS known_at, known_at > $1 AS is_new,"
+            " CASE WHEN collected_at > $1 THEN collected_at ELSE known_at END AS heard_at"
+            f" FROM {RAW_FEEDBACK.name} LEFT JOIN {LOADED_SEGMENTS.name} USING (segment)"
+            f" WHERE is_deleted AND NOT starts_with(source_id, '{ERASED}')",
+            [until],
+        )
+        # Of what comes after a deletion nothing is new to the warehouse.
+        late = transaction.connection.execute(
+            f"SELECT segment, loaded_at FROM {LOADED_SEGMENTS.name}"
+            " WHERE loaded_at > ? AND unchanged_count > 0 AND day IS NOT NULL",
+            [until],
+        ).fetchall()
+    new = deleted.filter(deleted["is_new"])
+    purged = deleted.filter(pc.invert(deleted["is_new"]))["feedback_id"].combine_chunks()
+    found, heard = set(new["feedback_id"].to_pylist()), new["heard_at"].to_pylist()
+    for path, loaded_at in late if len(purged) else ():
+        with suppress(FileNotFoundError):  # another segment took its place
+            if not landing.mentions(Segment(path), purged):
+                continue
+            posts = pq.read_table(landing.root / path, columns=["feedback_id", "body"])
+            if told := set(posts["feedback_id"].filter(_has_text(posts, purged)).to_pylist()):
+                found |= told
+                heard.append(loaded_at)
+    return len(found), min(heard, default=None)
 
 
 def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
@@ -217,14 +259,18 @@ def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
                 if segment.day is None or not feeds.landing.mentions(segment, deleted):
                     continue
                 table = pq.read_table(path)
-                is_gone = pc.and_(
-                    pc.is_in(table["feedback_id"], value_set=deleted), pc.is_valid(table["body"])
-                )
-                mended = replaced(table, is_gone, _emptied)
+                mended = replaced(table, _has_text(table, deleted), _emptied)
                 if mended is not table:
                     replace_segment(feeds.landing, segment, mended)
                     count += 1
     return count
+
+
+def _has_text(posts: pa.Table, feedback_ids: pa.Array) -> pa.ChunkedArray:
+    """Tell which records hold text of one of these posts."""
+    return pc.and_(
+        pc.is_in(posts["feedback_id"], value_set=feedback_ids), pc.is_valid(posts["body"])
+    )
 
 
 def _emptied(row: dict[str, Any]) -> dict[str, Any]:

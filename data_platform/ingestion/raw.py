@@ -282,7 +282,9 @@ def _record_fates(
         f"""
         INSERT INTO {LOADED_SEGMENTS.name}
         SELECT segment, feed, day, count(fate), count(*) FILTER (fate = 'inserted'),
-            count(*) FILTER (fate = 'merged'), count(*) FILTER (fate = 'unchanged'), ?
+            count(*) FILTER (fate = 'merged'), count(*) FILTER (fate = 'unchanged'),
+            -- Later than all that was loaded before, whatever the clock says: see `unpurged`.
+            (SELECT greatest(?, max(loaded_at) + INTERVAL 1 MICROSECOND) FROM {LOADED_SEGMENTS.name})
         FROM fresh LEFT JOIN fates USING (segment) GROUP BY segment, feed, day
         RETURNING day, row_count, inserted_count, merged_count, unchanged_count
         """,

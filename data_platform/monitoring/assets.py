@@ -242,7 +242,7 @@ def _erasures(feeds: Feeds) -> dg.AssetsDefinition:
                 transaction.merge(ERASURES, found, delete_where="TRUE")
                 rules = transaction.audit_all(ERASURES)
                 row_count, digest = transaction.digest(ERASURES)
-                deleted, first = unpurged(transaction, ledger.purged_at())
+            deleted, first = unpurged(warehouse.warehouse, feeds.landing, ledger.purged_until())
         except DataPlatformError as error:
             yield from fail_whole(warehouse.warehouse, error)
             return

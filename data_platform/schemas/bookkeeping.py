@@ -29,7 +29,9 @@ LOADED_SEGMENTS = Table(
         Column("inserted_count", "BIGINT", "Records that became a row.", True),
         Column("merged_count", "BIGINT", "Records merged into a row.", True),
         Column("unchanged_count", "BIGINT", "Records that said nothing new.", True),
-        Column("loaded_at", "TIMESTAMPTZ", "When.", True, is_volatile=True),
+        Column(
+            "loaded_at", "TIMESTAMPTZ", "When; in the order of loading.", True, is_volatile=True
+        ),
     ),
     key=("segment",),
 )

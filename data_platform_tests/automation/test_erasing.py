@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
+import time_machine
 
 from data_platform.automation.erasing import Eraser
 from data_platform.ingestion.erasure import ErasureLedger
@@ -110,3 +112,58 @@ def test_what_killed_commands_left_is_erased_too(feeds, home):
     assert holding(home) == []
     assert not list(feeds.landing.root.glob("*/*/.*"))
     assert not list((feeds.landing.root / ".staging").iterdir())
+
+
+def texts(feeds):
+    paths = feeds.landing.root.glob("survey/*/*.parquet")
+    return {text for path in paths for text in pq.read_table(path)["body"].to_pylist() if text}
+
+
+def test_a_deletion_that_was_landed_before_a_purge_and_loaded_after_it_is_purged(feeds):
+    send(feeds, answer(1, TEXT), answer(2, TEXT), answer(3, "stays"))
+    send(feeds, answer(2, gone=True))
+    eraser = eraser_of(feeds)
+    send(feeds, answer(1, gone=True))
+    assert eraser.purge() == 1
+    assert eraser.unpurged_count() == 0
+    load(feeds, feeds.settings.home)
+    assert eraser.unpurged_count() == 1
+    assert eraser.purge() == 1
+    assert texts(feeds) == {"stays"}
+    assert eraser.unpurged_count() == eraser.purge() == 0
+
+
+def test_text_that_comes_after_its_deletion_was_purged_is_purged_too(feeds):
+    send(feeds, answer(2, gone=True), answer(3, "stays"))
+    eraser = eraser_of(feeds)
+    eraser.purge()
+    send(feeds, answer(2, TEXT), answer(4, "stays too"))
+    load(feeds, feeds.settings.home)
+    assert eraser.unpurged_count() == 1
+    assert eraser.purge() == 1
+    assert texts(feeds) == {"stays", "stays too"}
+    assert eraser.unpurged_count() == eraser.purge() == 0
+
+
+@pytest.mark.parametrize("is_loaded_ahead", [False, True])
+def test_a_purge_under_a_clock_that_is_ahead_hides_no_later_deletion(feeds, is_loaded_ahead):
+    send(feeds, answer(1, TEXT), answer(2, TEXT), answer(2, gone=True))
+    eraser = None if is_loaded_ahead else eraser_of(feeds)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=True):
+        eraser = eraser or eraser_of(feeds)
+        assert eraser.purge() == 1
+    send(feeds, answer(1, gone=True))
+    load(feeds, feeds.settings.home)
+    assert eraser.unpurged_count() == 1
+    assert eraser.purge() == 1
+    assert texts(feeds) == set()
+    assert eraser.unpurged_count() == 0
+
+
+def test_a_purge_that_an_earlier_release_noted_under_a_clock_that_was_ahead_counts_as_none(feeds):
+    send(feeds, answer(1, TEXT), answer(1, gone=True))
+    eraser = eraser_of(feeds)
+    eraser.ledger.note_purge(datetime.now(UTC) + timedelta(days=400), 1)
+    assert eraser.purge() == 1
+    assert texts(feeds) == set()
+    assert eraser.unpurged_count() == 0
