@@ -107,7 +107,7 @@ def find(feeds: Feeds, selection: Selection) -> Found:
         platform = platform_of(feeds, name)
         for segment in segments_of(feeds.landing, name):
             if segment.day is None:
-                for row in held_rows(feeds, name, segment, selection):
+                for row in held_rows(feeds, name, segment, selection, platform):
                     found.quarantine_ids.add(row["quarantine_id"])
                     if row["source_id"] is not None:
                         found.feedback_ids.add(f"{platform}:{row['source_id']}")
@@ -132,9 +132,9 @@ def find(feeds: Feeds, selection: Selection) -> Found:
 
 
 def held_rows(
-    feeds: Feeds, name: str, segment: Segment, selection: Selection
+    feeds: Feeds, name: str, segment: Segment, selection: Selection, platform: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield the refused records of a quarantine segment that a selection means.
+    """Yield the refused records of a quarantine segment that a selection means on a platform.
 
     Whose a record is tells the mapping of its feed. Of feeds with a connector of their own, and
     of feeds that are not configured any more, any of its values may be the id or the handle; and
@@ -152,7 +152,7 @@ def held_rows(
             values = mapped
         elif record is not None:
             values = (set(_values(record)),) * 2
-        if _is_named(selection, row, values):
+        if _is_named(selection, platform, row, values):
             yield row
 
 
@@ -230,14 +230,23 @@ def _values(value: object) -> Iterator[str]:
 
 
 def _is_named(
-    selection: Selection, row: dict[str, Any], values: tuple[set[str], set[str]] | None
+    selection: Selection,
+    platform: str,
+    row: dict[str, Any],
+    values: tuple[set[str], set[str]] | None,
 ) -> bool:
     """True if a refused record is one of the selected posts, and by the selected author.
 
     Args:
+        platform: of its id; with that of another before it, an id is none of this platform.
         values: what its id and its handle may be; None: it is no whole record.
     """
-    ids = {i for post in selection.posts for i in (post, post.partition(":")[2]) if i}
+    ids = {
+        i
+        for post in selection.posts
+        for i in (post, post.removeprefix(f"{platform}:"))
+        if i.strip()
+    }
     handles = set()
     if selection.author is not None:
         bare = selection.author.lstrip("@")
@@ -252,4 +261,4 @@ def _is_named(
             any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) for word in words)
             for words in (ids, handles)
         )
-    return (is_post or not ids) and (is_author or not handles)
+    return (is_post or not selection.posts) and (is_author or selection.author is None)

@@ -46,6 +46,6 @@ def author_record(transaction: Transaction, feeds: Feeds, handle: str) -> dict[s
             {"feed": name, "reason": row["reason"], "payload": row["payload"]}
             for name in names
             for segment in feeds.landing.segments([name], None)
-            for row in held_rows(feeds, name, segment, selection)
+            for row in held_rows(feeds, name, segment, selection, platform_of(feeds, name))
         ],
     }

@@ -1,0 +1,78 @@
+"""What a request to erase means, of feeds that share a platform and of others: as wide as it says, no wider."""
+
+import pytest
+
+from data_platform.ingestion.feeds import Feeds
+from data_platform.ingestion.selection import Selection, find
+
+FIELDS = {"source_id": "id", "posted_at": "at", "body": "text", "author_handle": "user"}
+FEBRUARY = "2026-02-0"
+
+
+def feed(name, source):
+    return {
+        "name": name,
+        "kind": "file",
+        "source": source,
+        "path": f"{name}/*.csv",
+        "fields": FIELDS,
+        "settle": "0s",
+    }
+
+
+def rows(*rows):
+    return "".join(f"{','.join(row)}\n" for row in (FIELDS.values(), *rows))
+
+
+@pytest.fixture
+def collected(configured):
+    """Land files of feeds, of which some share a platform: {'feed of platform': {file: its rows}}."""
+
+    def collect(**platforms):
+        def of(files):
+            blocks = [feed(name, platforms[name]) for name in platforms]
+            config = {"start_date": "2026-01-01", "feeds": blocks}
+            feeds = Feeds(configured(config, {path: rows(*of) for path, of in files.items()}))
+            for name in platforms:
+                feeds.collect(name)
+            return feeds
+
+        return of
+
+    return collect
+
+
+def post(number, user="ann", day=1):
+    return (str(number), f"{FEBRUARY}{day}T10:00:00Z", f"text {number}", user)
+
+
+def refused(number, user="ann"):
+    return (str(number), "never", f"refused {number}", user)
+
+
+def test_a_post_of_one_platform_is_none_of_another(collected):
+    feeds = collected(shop="acme", other="other")(
+        {
+            "shop/a.csv": [post(1), post(2), refused(6)],
+            "other/good.csv": [post(1), post(2)],
+            "other/bad.csv": [post(3), refused(1)],
+        }
+    )
+    found = find(feeds, Selection(posts=("acme:1",)))
+    assert (found.post_count, found.quarantine_ids) == (1, set())
+    assert "acme:1" in found.feedback_ids
+    assert "other:1" not in found.feedback_ids
+    assert not find(feeds, Selection(posts=("t3:6",))).quarantine_ids
+    for posts in [("6",), ("acme:6",)]:
+        found = find(feeds, Selection(posts=posts))
+        assert (found.post_count, len(found.quarantine_ids)) == (0, 1)
+
+
+def test_an_id_may_hold_a_colon_itself(collected):
+    feeds = collected(shop="acme")(
+        {"shop/a.csv": [post("urn:post:1"), refused("urn:post:2"), refused("post:2"), refused("2")]}
+    )
+    for posts in [("urn:post:1", "urn:post:2"), ("acme:urn:post:1", "acme:urn:post:2")]:
+        found = find(feeds, Selection(posts=posts))
+        assert (found.post_count, len(found.quarantine_ids)) == (1, 1)
+        assert found.feedback_ids >= {"acme:urn:post:1", "acme:urn:post:2"}
