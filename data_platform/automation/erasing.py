@@ -16,7 +16,7 @@ from data_platform.ingestion.erasure import (
     unpurged,
 )
 from data_platform.ingestion.feeds import Feeds
-from data_platform.ingestion.raw import load_days
+from data_platform.ingestion.raw import load_days, load_quarantine
 from data_platform.ingestion.selection import landed_feeds, platform_of
 from data_platform.ingestion.suppression import Suppression
 from data_platform.reporting.snapshot import publish
@@ -126,6 +126,11 @@ class Eraser:
         count = 0
         if self.unpurged_count():
             count = purge_deleted(self.feeds, deleted)
+            with self.warehouse.transaction() as transaction:
+                days = self.feeds.open_days
+                load_quarantine(
+                    transaction, self.feeds.landing, self.feeds.names, days.first, days.last
+                )
             self._rewrite_files()
         if loaded_until is not None and loaded_until != self.ledger.purged_until():
             self.ledger.note_purge(loaded_until, count)

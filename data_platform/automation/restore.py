@@ -165,7 +165,8 @@ def _prepare(settings: Settings, path: Path, manifest: Manifest, *, replace: boo
         equal_count = _compare(Warehouse(_staged(settings.warehouse_path)), manifest)
         _leave_out_same_configuration(settings)
         ledger = settings.landing_path / "ledger.sqlite"
-        pending = _carry_erasures(ledger, _staged(settings.landing_path) / "ledger.sqlite")
+        restored_ledger = _staged(settings.landing_path) / "ledger.sqlite"
+        pending = _carry_erasures(ledger, restored_ledger, manifest.created_at)
         os.sync()  # one call instead of one for each of thousands of segments
     except BaseException:
         _discard_staged(settings)
@@ -362,10 +363,14 @@ def _leave_out_same_configuration(settings: Settings) -> None:
         staged.unlink()
 
 
-def _carry_erasures(former: Path, restored: Path) -> int:
+def _carry_erasures(former: Path, restored: Path, begun_at: datetime) -> int:
     """Add to the restored ledger what was erased since; return how many erasures are not done.
 
-    A former ledger that cannot be read has nothing to add.
+    What was erased while the backup was written is to be erased again: the warehouse was copied
+    before the ledger. A former ledger that cannot be read has nothing to add.
+
+    Args:
+        begun_at: when the backup was begun.
     """
     if not restored.is_file():
         return 0
@@ -377,6 +382,11 @@ def _carry_erasures(former: Path, restored: Path) -> int:
                     _carry_rows(db, table)
         if not _columns(db, "main", "erasures"):
             return 0
+        with db:
+            db.execute(
+                "UPDATE erasures SET completed_at = NULL WHERE completed_at >= ?",
+                (begun_at.astimezone(UTC).isoformat(),),
+            )
         query = "SELECT count(*) FROM erasures WHERE completed_at IS NULL"
         return int(db.execute(query).fetchone()[0])
 

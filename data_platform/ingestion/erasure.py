@@ -222,7 +222,13 @@ def apply_suppression(feeds: Feeds, ledger: ErasureLedger) -> int:
                 path = feeds.landing.root / segment.path
                 table = pq.read_table(path)
                 if segment.day is None:
-                    mended = _without_payloads(table, platform, suppression)
+                    ids = _feedback_ids(table, platform).to_pylist()
+                    records = table["quarantine_id"].to_pylist()
+                    is_gone = [
+                        record in suppression.records or suppression.holds(feedback_id, None)
+                        for record, feedback_id in zip(records, ids, strict=True)
+                    ]
+                    mended = _without_payloads(table, pa.array(is_gone, pa.bool_()))
                 else:
                     mended = suppression.applied(table)
                 if mended is not table:
@@ -243,7 +249,8 @@ def _held_clean(feeds: Feeds, name: str) -> Iterator[None]:
 def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
     """Take the text of deleted posts out of the segments that brought it; return how many segments.
 
-    What the warehouse makes of them stays the same, so no day is loaded again.
+    Records of these posts that were refused lose what they say, too. What the warehouse makes of
+    the others stays the same, so no day is loaded again.
 
     Args:
         deleted: feedback_id of posts that are deleted.
@@ -253,13 +260,19 @@ def purge_deleted(feeds: Feeds, deleted: pa.Array) -> int:
     """
     count = 0
     for name in landed_feeds(feeds.landing):
+        platform = platform_of(feeds, name)
         with _held_clean(feeds, name):
             for segment in segments_of(feeds.landing, name):
                 path = feeds.landing.root / segment.path
-                if segment.day is None or not feeds.landing.mentions(segment, deleted):
+                if segment.day is None:
+                    table = pq.read_table(path)
+                    ids = _feedback_ids(table, platform)
+                    mended = _without_payloads(table, pc.is_in(ids, value_set=deleted))
+                elif feeds.landing.mentions(segment, deleted):
+                    table = pq.read_table(path)
+                    mended = replaced(table, _has_text(table, deleted), _emptied)
+                else:
                     continue
-                table = pq.read_table(path)
-                mended = replaced(table, _has_text(table, deleted), _emptied)
                 if mended is not table:
                     replace_segment(feeds.landing, segment, mended)
                     count += 1
@@ -279,19 +292,21 @@ def _emptied(row: dict[str, Any]) -> dict[str, Any]:
     return {**{name: row[name] for name in kept}, "content_hash": EMPTIED_HASH}
 
 
-def _without_payloads(table: pa.Table, platform: str, suppression: Suppression) -> pa.Table:
-    """Return quarantined records without what the erased ones say; the same table if there is none."""
-    rows = table.to_pylist()
-    changed = False
-    for row in rows:
-        source_id = row["source_id"]
-        is_erased = row["quarantine_id"] in suppression.records or (
-            source_id is not None and suppression.holds(f"{platform}:{source_id}", None)
-        )
-        if is_erased and not (source_id is None and row["payload"] is None):
-            row["payload"] = row["source_id"] = None
-            changed = True
-    return pa.Table.from_pylist(rows, schema=table.schema) if changed else table
+def _feedback_ids(refused: pa.Table, platform: str) -> pa.ChunkedArray:
+    """Return the posts that quarantined records are of; null where no id was read."""
+    return pc.binary_join_element_wise(platform, refused["source_id"], ":")
+
+
+def _without_payloads(table: pa.Table, is_gone: pa.Array) -> pa.Table:
+    """Return quarantined records without what those of `is_gone` say; the same table if there is none."""
+    says = pc.or_(pc.is_valid(table["payload"]), pc.is_valid(table["source_id"]))
+    is_gone = pc.fill_null(pc.and_(says, is_gone), False)
+    if not pc.any(is_gone).as_py():
+        return table
+    for name in ("payload", "source_id"):
+        emptied = pc.if_else(is_gone, pa.scalar(None, table[name].type), table[name])
+        table = table.set_column(table.column_names.index(name), name, emptied)
+    return table
 
 
 def replace_segment(landing: LandingZone, segment: Segment, table: pa.Table) -> None:

@@ -14,6 +14,7 @@ import tarfile
 import textwrap
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -494,6 +495,21 @@ def test_what_was_erased_since_is_carried_over_and_is_to_be_erased_again(backed_
     with closing(sqlite3.connect(copy.home / "landing/ledger.sqlite")) as db:
         assert db.execute("SELECT * FROM suppressed").fetchall() == [("post", "abc", "e1")]
         assert db.execute("SELECT completed_at FROM erasures").fetchall() == [(None,)]
+
+
+def test_what_was_erased_while_a_backup_was_written_is_to_be_erased_again(copy, tmp_path):
+    """The warehouse is copied first: it may still hold what the ledger says is gone."""
+    with closing(sqlite3.connect(copy.home / "landing/ledger.sqlite")) as db:
+        db.executescript(ERASED)
+        later = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+        db.execute("INSERT INTO erasures VALUES ('e2', '1 post', ?, ?, 1, '[]')", (later, later))
+        db.commit()
+    copy.cli("backup", str(tmp_path / "spanning.tar"))
+    output = copy.cli("restore", str(tmp_path / "spanning.tar"), "--replace")
+    with closing(sqlite3.connect(copy.home / "landing/ledger.sqlite")) as db:
+        query = "SELECT erasure_id, completed_at IS NULL FROM erasures ORDER BY erasure_id"
+        assert db.execute(query).fetchall() == [("e1", 0), ("e2", 1)]
+    assert "1 erasure(s) must be done again" in output
 
 
 def test_a_former_ledger_that_is_broken_is_no_obstacle(original, backed_up, copy):

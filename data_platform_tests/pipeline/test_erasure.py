@@ -174,6 +174,18 @@ def test_text_of_a_post_that_its_source_deleted_is_purged(erased_shop):
     assert shop.digest() == before
 
 
+def test_what_a_refused_record_says_of_a_post_goes_with_the_post(erased_shop):
+    shop = erased_shop
+    refused = {"id": "first-1", "at": "no date", "text": "the lid is cracked", "user": "quill"}
+    shop.deliver("c.csv", [refused, {**POSTS[1], "id": "x-6"}], day=4)
+    shop.deliver("d.csv", [{"id": "first-1", "at": POSTS[0]["at"], "deleted": "true"}], day=5)
+    shop.run()
+    assert holders(shop, "the lid is cracked")
+    shop.cli("maintain")
+    assert holders(shop, "the lid is cracked") == []
+    assert holders(shop, "wrote this too"), "of another post, which nobody deleted"
+
+
 def test_who_asks_is_told_all_that_is_held(erased_shop):
     shop = erased_shop
     record = json.loads(shop.cli("export", "--author", "@quill", "--output", "-"))
