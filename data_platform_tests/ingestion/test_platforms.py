@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -157,6 +158,20 @@ def test_a_deletion_reaches_the_store(live, platform):
     feed.collect()
     assert feed.stored == platform.truth()
     assert feed.gone == {platform.source_id(platform.posts[40])}
+
+
+@pytest.mark.parametrize("platform", ["stackexchange", "github"], indirect=True)
+def test_a_feed_that_is_pointed_at_another_server_reads_its_history_and_deletes_nothing(
+    live, platform
+):
+    platform.add(1, ago(hours=1))
+    live().collect()
+    with closing(type(platform)()) as other:
+        other.add(101, ago(days=3))
+        feed = live(**other.block())
+        feed.collect()
+        assert feed.stored == {**platform.truth(), **other.truth()}
+        assert feed.gone == set()
 
 
 def test_a_day_is_collected_by_its_date(live, platform):

@@ -136,7 +136,12 @@ class Connector(ABC, Generic[FeedT]):
 
     @abstractmethod
     def streams(self) -> list[str]:
-        """Return the listings of the feed; each has its own windows, gaps and positions."""
+        """Return the listings of the feed; each has its own windows, gaps and positions.
+
+        The name of a listing tells the place that is asked, such as a server, where a feed may be
+        pointed at another: what is known of one place says nothing about the other, and a post
+        that is not found there is not deleted.
+        """
 
     @abstractmethod
     def fetch(self, window: Window, token: Token | None) -> Listing:

@@ -53,9 +53,10 @@ class GitHubConnector(Connector[GitHubFeed]):
             http.authorize = lambda _: {"Authorization": f"Bearer {secret}"}
 
     def streams(self) -> list[str]:
-        """Such as 'issues:owner/name' and 'comments:owner/name'."""
+        """Such as 'issues:owner/name@https://…' and 'comments:owner/name@https://…'."""
         kinds = ("issues", "comments") if self.feed.comments else ("issues",)
-        return [f"{kind}:{name}" for name in self.feed.repositories for kind in kinds]
+        names = self.feed.repositories
+        return [f"{kind}:{name}@{self.feed.server}" for name in names for kind in kinds]
 
     def fetch(self, window: Window, token: Token | None) -> Listing:
         """Return one page: the first since the latest change that is known, so that none is skipped.
@@ -63,7 +64,7 @@ class GitHubConnector(Connector[GitHubFeed]):
         Pages by number would skip an issue whenever one before it is changed and moves to the end.
         Only changes of one second that fill a page are followed by the Link header.
         """
-        kind, _, name = window.stream.partition(":")
+        kind, _, name = window.stream.partition("@")[0].partition(":")
         since = window.since if token is None else utc(token["since"]) or window.since
         if token is not None and "url" in token:
             answer, items = self._page(token["url"], {})
@@ -131,6 +132,7 @@ class GitHubConnector(Connector[GitHubFeed]):
         """Read a page of each repository's issues of the last hour."""
         seen, now = [], datetime.now(UTC)
         for name in self.feed.repositories:
-            page = self.fetch(Window(f"issues:{name}", now - timedelta(hours=1), now), None)
+            stream = f"issues:{name}@{self.feed.server}"
+            page = self.fetch(Window(stream, now - timedelta(hours=1), now), None)
             seen.append(f"{name}: {len(page.items)} change(s) in the last hour")
         return "; ".join(seen)

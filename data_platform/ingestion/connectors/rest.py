@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -22,7 +23,6 @@ from data_platform.ingestion.connectors.json_records import value_at
 from data_platform.ingestion.connectors.mapping import mapped_record, records_in
 from data_platform.ingestion.connectors.oauth import ClientCredentials
 
-STREAM = "records"
 FIRST_NUMBER = {"page": 1, "offset": 0}
 TICKS_PER_SECOND = {
     "epoch_seconds": 1,
@@ -52,8 +52,15 @@ class RestConnector(Connector[RestFeed]):
             http.authorize = _authorization(feed.auth, http)
 
     def streams(self) -> list[str]:
-        """One: an API that is asked in several ways is several feeds."""
-        return [STREAM]
+        """One, such as 'records@https://…': an API that is asked in several ways is several feeds.
+
+        A digest stands for the parameters; those that prove who asks may change.
+        """
+        place, _, query = self.feed.url.partition("?")
+        asked = [*parse_qsl(query), *self.feed.parameters.items()]
+        told = urlencode(sorted(pair for pair in asked if not CREDENTIAL.search(pair[0])))
+        digest = sha256(told.encode()).hexdigest()[:12]
+        return [f"records@{place}?{digest}" if told else f"records@{place}"]
 
     def fetch(self, window: Window, token: Token | None) -> Listing:
         """Return one page, as `paging` and `window` of the feed say."""

@@ -57,14 +57,15 @@ class StackExchangeConnector(Connector[StackExchangeFeed]):
         self._key = feed.key.read() if feed.key is not None else None
 
     def streams(self) -> list[str]:
-        """Such as 'question' and 'answer', or 'question:python' and 'answer:python' by tag."""
+        """Such as 'question@https://…?site=stackoverflow', or 'question:python@https://…' by tag."""
         kinds = ("question", "answer") if self.feed.answers else ("question",)
         tags = [f":{tag}" for tag in self.feed.tags] or [""]
-        return [f"{kind}{tag}" for tag in tags for kind in kinds]
+        place = f"{self.feed.server}?site={self.feed.site}"
+        return [f"{kind}{tag}@{place}" for tag in tags for kind in kinds]
 
     def fetch(self, window: Window, token: Token | None) -> Listing:
         """Return one page; of the answers by tag, every other one names questions and lists nothing."""
-        kind, _, tag = window.stream.partition(":")
+        kind, _, tag = window.stream.partition("@")[0].partition(":")
         if kind == "question" or not tag:
             parameters = {"tagged": tag} if tag else {}
             items, place = self._page(PATHS[kind], parameters, window, token)

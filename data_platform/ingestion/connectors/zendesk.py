@@ -47,8 +47,8 @@ class ZendeskConnector(Connector[ZendeskFeed]):
         http.authorize = lambda _: {"Authorization": header}
 
     def streams(self) -> list[str]:
-        """One: the tickets."""
-        return ["tickets"]
+        """One: the tickets of the account, such as 'tickets@https://…'."""
+        return [f"tickets@{self.feed.server}"]
 
     def fetch(self, window: Window, token: Token | None) -> Listing:
         """Return a page of the export, which ends at the present whatever the window's end is."""
@@ -96,6 +96,6 @@ class ZendeskConnector(Connector[ZendeskFeed]):
 
     def probe(self) -> str:
         """Read the tickets that were changed in the last minutes."""
-        now = datetime.now(UTC)
-        page = self.fetch(Window("tickets", now - timedelta(minutes=5), now), None)
+        (stream,), now = self.streams(), datetime.now(UTC)
+        page = self.fetch(Window(stream, now - timedelta(minutes=5), now), None)
         return f"{len(page.items)} ticket(s) changed in the last minutes"

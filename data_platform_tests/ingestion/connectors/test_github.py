@@ -16,7 +16,7 @@ from data_platform_tests.ingestion.platforms.github import GitHubPlatform
 from data_platform_tests.ingestion.platforms.server import Reply
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY = Window("issues:shop/app", NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+DAY = Window("issues:shop/app@https://…", NOON - timedelta(hours=12), NOON + timedelta(hours=12))
 Connect = Callable[..., GitHubConnector]
 
 
@@ -102,7 +102,7 @@ def test_a_wrong_token_is_refused_without_being_shown(connect, monkeypatch):
 
 def test_a_repository_that_is_not_there_is_an_error_and_not_an_empty_one(connect):
     with pytest.raises(GoneError, match="404"):
-        connect(repositories=["shop/none"]).fetch(Window("issues:shop/none", NOON, NOON), None)
+        connect(repositories=["shop/none"]).probe()
 
 
 def test_the_token_is_sent_to_no_other_host(connect, platform):

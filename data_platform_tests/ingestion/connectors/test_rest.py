@@ -204,3 +204,19 @@ def test_wrong_client_credentials_end_after_a_few_requests(serve, feeds_of, monk
     assert len(server.requests) == 1
     encoded = base64.b64encode(f"shop:{SECRET}".encode()).decode()
     assert encoded not in error
+
+
+def test_parameters_that_change_are_another_listing_and_credentials_are_not(feeds_of, serve):
+    server = serve(lambda _: Reply([]))
+
+    def stream(query="", **parameters):
+        (name,) = (
+            feeds_of(server, f"/rows{query}", parameters=parameters).connector("shop").streams()
+        )
+        return name
+
+    assert stream() == f"records@{server.url}/rows"
+    shop = stream("?shop=bags&api_key=s3cret")
+    assert "bags" not in shop
+    assert shop == stream("?shop=bags", token="another") == stream(shop="bags")
+    assert len({shop, stream(), stream(shop="shoes")}) == 3

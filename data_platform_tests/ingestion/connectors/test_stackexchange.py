@@ -12,11 +12,13 @@ from data_platform.feed_settings import StackExchangeFeed
 from data_platform.ingestion.connectors.connector import Known, Listing, Window, objects
 from data_platform.ingestion.connectors.http import Budget, Http
 from data_platform.ingestion.connectors.stackexchange import StackExchangeConnector
+from data_platform.ingestion.feeds import Feeds
 from data_platform_tests.ingestion.platforms.server import Reply
 from data_platform_tests.ingestion.platforms.stackexchange import StackExchangePlatform
+from data_platform_tests.ingestion.platforms.stored import gone, stored
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY = Window("question", NOON - timedelta(hours=12), NOON + timedelta(hours=12))
+DAY = Window("question@https://…", NOON - timedelta(hours=12), NOON + timedelta(hours=12))
 Connect = Callable[..., StackExchangeConnector]
 
 
@@ -78,10 +80,30 @@ def test_answers_to_tagged_questions_are_found_however_old_the_question_is(conne
         platform.add(number + 1, NOON + timedelta(seconds=number))
         platform.tags[number] = "shop" if number < 490 else "other"
     made = connect(tags=["shop"])
-    assert made.streams() == ["question:shop", "answer:shop"]
-    window = Window("answer:shop", DAY.since, DAY.until)
+    place = f"{made.feed.server}?site=stackoverflow"
+    assert made.streams() == [f"question:shop@{place}", f"answer:shop@{place}"]
+    window = Window(f"answer:shop@{place}", DAY.since, DAY.until)
     answers = (platform.posts[number + 1] for number in range(1, 490, 2))
     assert ids(made, window) == {platform.source_id(answer) for answer in answers}
+
+
+def test_another_site_brings_its_history_and_leaves_the_posts_of_the_first(
+    platform, configured, home
+):
+    start = (datetime.now(UTC) - timedelta(days=5)).date().isoformat()
+
+    def feeds(site: str) -> Feeds:
+        block = {"name": "brand", "kind": "stackexchange", **platform.block(), "site": site}
+        return Feeds(configured({"start_date": start, "feeds": [block]}))
+
+    platform.add(1, datetime.now(UTC) - timedelta(hours=1))
+    feeds("stackoverflow").collect("brand")
+    platform.posts.clear()
+    platform.add(3, datetime.now(UTC) - timedelta(days=3))
+    moved = feeds("superuser")
+    moved.collect("brand")
+    assert stored(moved, home).keys() == {"stackoverflow:70000001", "superuser:70000003"}
+    assert gone(moved, home) == set()
 
 
 def test_a_backoff_in_the_body_is_waited_out(connect, platform):

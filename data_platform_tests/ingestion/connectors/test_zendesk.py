@@ -1,3 +1,6 @@
+from contextlib import closing
+from datetime import UTC, datetime, time
+
 import pytest
 
 from data_platform.ingestion.feeds import Feeds
@@ -17,9 +20,17 @@ def platform(monkeypatch):
 
 
 @pytest.fixture
-def feeds(platform, configured):
-    block = {"name": "brand", "kind": "zendesk", **platform.block(), "overlap": "0s"}
-    return Feeds(configured({"start_date": ago(days=3).date().isoformat(), "feeds": [block]}))
+def feeds_of(configured):
+    def make(platform):
+        block = {"name": "brand", "kind": "zendesk", **platform.block(), "overlap": "0s"}
+        return Feeds(configured({"start_date": ago(days=3).date().isoformat(), "feeds": [block]}))
+
+    return make
+
+
+@pytest.fixture
+def feeds(platform, feeds_of):
+    return feeds_of(platform)
 
 
 def test_later_collections_follow_the_cursor(platform, feeds, home):
@@ -42,6 +53,16 @@ def test_a_cursor_that_zendesk_does_not_know_any_more_begins_anew(platform, feed
     platform.server.faults = [None, lambda _, __: Reply({"error": "InvalidCursor"}, 422)]
     assert feeds.collect("brand").errors == []
     assert stored(feeds, home) == platform.truth()
+
+
+def test_another_account_is_read_from_its_beginning(platform, feeds, feeds_of):
+    platform.add(1, ago(hours=2))
+    feeds.collect("brand")
+    with closing(ZendeskPlatform()) as other:
+        feeds_of(other).collect("brand")
+        (query,) = (request.query for request in other.server.requests)
+    begin = datetime.combine(ago(days=3).date(), time(), UTC)
+    assert query["start_time"] == str(int(begin.timestamp()))
 
 
 def test_a_wrong_token_is_refused_without_being_shown(feeds, monkeypatch):

@@ -66,7 +66,7 @@ class StackExchangePlatform(Platform):
 
     def handle(self, request: Request) -> Reply:
         query = request.query
-        if query.get("site") != "stackoverflow":
+        if query.get("site") not in ("stackoverflow", "superuser"):
             return self._error(400, "bad_parameter", f"No site found for name `{query['site']}`")
         if query.get("key", KEY) != KEY:
             return self._error(400, "bad_parameter", "`key` doesn't match a known application")
