@@ -79,8 +79,10 @@ def keep_in_order(settings: Settings) -> None:
     with ExitStack() as stack:
         refresher = stack.enter_context(opened(settings))
         warehouse = Warehouse(settings.warehouse_path)
-        eraser = Eraser(Feeds(settings), warehouse, settings.snapshot_path, lambda: None)
-        maintain(eraser, warehouse, refresher.instance, cleaning_of(settings), lambda _: None)
+        feeds = Feeds(settings)
+        eraser = Eraser(feeds, warehouse, settings.snapshot_path, lambda: None)
+        staleness = Staleness(feeds, cleaning_of(settings), scoring_of(settings))
+        maintain(eraser, warehouse, refresher.instance, staleness, lambda _: None)
 
 
 def sizes(home: Path) -> list[float]:

@@ -66,7 +66,8 @@ def build_definitions(
 
         return Eraser(feeds, warehouse, settings.snapshot_path, write)
 
-    maintenance = maintenance_job(make_eraser, cleaning_of(settings))
+    staleness = Staleness(feeds, cleaning_of(settings), scoring_of(settings))
+    maintenance = maintenance_job(make_eraser, staleness)
     return dg.Definitions(
         assets=assets,
         jobs=[*jobs.values(), maintenance],
@@ -74,7 +75,7 @@ def build_definitions(
         sensors=[
             *refreshing_sensors(feeds, jobs[COLLECT_JOB]),
             stale_days_sensor(
-                Staleness(feeds, cleaning_of(settings), scoring_of(settings)),
+                staleness,
                 warehouse,
                 jobs[REFRESH_JOB],
                 [

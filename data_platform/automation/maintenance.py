@@ -6,8 +6,10 @@ from typing import Any
 
 import dagster as dg
 
+from data_platform.automation.closed_days import refresh_closed_days
 from data_platform.automation.erasing import Eraser, ErasureLeftoverError
 from data_platform.automation.run_history import forget_runs
+from data_platform.automation.staleness import Staleness
 from data_platform.cleaning.raw_text import TextRedactor
 from data_platform.cleaning.refresh import Cleaning
 from data_platform.errors import DataPlatformError
@@ -30,7 +32,7 @@ def maintain(
     eraser: Eraser,
     warehouse: Warehouse,
     instance: dg.DagsterInstance,
-    cleaning: Cleaning,
+    staleness: Staleness,
     refresh: Callable[[list[DayWrite]], None],
 ) -> dict[str, int]:
     """Complete open erasures, purge the text of deleted posts, redact old text, compact what is scattered.
@@ -39,7 +41,8 @@ def maintain(
     and Dagster forgets old runs (`keep_runs`).
 
     Args:
-        cleaning: what it redacts, the raw zone does not keep either after `raw_text_days`.
+        staleness: knows which closed days are behind, and how they are refreshed; what its cleaning
+            redacts, the raw zone does not keep either after `raw_text_days`.
         refresh: told which days of raw_feedback changed, so that what is made of them follows.
 
     Returns:
@@ -47,12 +50,16 @@ def maintain(
         given back, runs forgotten.
     """
     done = {"erasures": 0}
-    if eraser.pending:
+    is_erasing = bool(eraser.pending)
+    if is_erasing:
         refresh(eraser.remove())
+    refresh_closed_days(staleness, warehouse)
+    if is_erasing:
         done["erasures"] = len(eraser.finish())
     done["purged_segments"] = eraser.purge()
     done["merged_segments"] = compact_segments(eraser.feeds, warehouse)
-    done["redacted_records"] = _redact_old_text(eraser, warehouse, cleaning, refresh)
+    done["redacted_records"] = _redact_old_text(eraser, warehouse, staleness.cleaning, refresh)
+    refresh_closed_days(staleness, warehouse)
     done["freed_bytes"] = 0
     size = warehouse.database.stat().st_size
     if size >= LEAST_BYTES and free_share(warehouse) > MOST_FREE_SHARE:
@@ -86,12 +93,13 @@ def _redact_old_text(
 
 
 def maintenance_job(
-    make_eraser: Callable[[dg.DagsterInstance], Eraser], cleaning: Cleaning
+    make_eraser: Callable[[dg.DagsterInstance], Eraser], staleness: Staleness
 ) -> dg.JobDefinition:
     """Return the job that maintains; days that it changed are refreshed by the sensors.
 
     Args:
         make_eraser: given the instance, for what the report says of checks.
+        staleness: how closed days are refreshed, which no sensor can request.
     """
 
     @dg.op(name="maintain")
@@ -104,7 +112,7 @@ def maintenance_job(
                 context.log_event(day_materialization(write))
 
         try:
-            done = maintain(eraser, eraser.warehouse, context.instance, cleaning, log)
+            done = maintain(eraser, eraser.warehouse, context.instance, staleness, log)
         except ErasureLeftoverError as error:
             context.log.warning(f"{error}")  # the next look finds the days refreshed
             return {}

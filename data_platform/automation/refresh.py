@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from data_platform.automation.closed_days import refresh_closed_days
 from data_platform.automation.interruption import StopRequest
 from data_platform.automation.jobs import (
     COLLECT_JOB,
@@ -19,6 +20,7 @@ from data_platform.automation.jobs import (
 )
 from data_platform.automation.staleness import Staleness
 from data_platform.automation.watch import HOST_TAG, failure_reason
+from data_platform.errors import DataPlatformError
 from data_platform.ingestion.assets import (
     COLLECT_NEW,
     COLLECT_TAG,
@@ -144,12 +146,22 @@ class Refresher:
     ) -> None:
         """Refresh the days that loading other days changed: posts moved away from there.
 
+        So are the closed days that are behind, which no run can refresh.
+
         Args:
             besides: days to leave alone, because they were out of date before.
         """
         moved = set(staleness.outdated_days(warehouse)) - set(besides)
         if moved and not outcome.failures:
             self.refresh(sorted(moved), outcome)
+        try:
+            writes = refresh_closed_days(staleness, warehouse)
+        except DataPlatformError as error:
+            outcome.failures.append(str(error))
+        else:
+            outcome.days += len({write.day for write in writes})
+            outcome.changed += sum(write.changed for write in writes)
+        self._stop.obey()
 
     def replay(self, feeds: Sequence[str], outcome: RefreshOutcome) -> int:
         """Land what passes the contract now of the records in quarantine; return how many."""

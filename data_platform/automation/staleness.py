@@ -40,26 +40,49 @@ class Staleness:
     def stale_days(self, warehouse: Warehouse) -> list[date]:
         """Return the open days that a refresh would change, in order."""
         with warehouse.transaction() as transaction:
-            return sorted(self._unloaded(transaction) | self._outdated(transaction))
+            stale = self._unloaded(transaction) | self._outdated(transaction)
+        return sorted(day for day in stale if day in self.feeds.open_days)
 
     def outdated_days(self, warehouse: Warehouse) -> list[date]:
         """Return the open days whose loaded posts are newer than the tables made from them."""
         with warehouse.transaction() as transaction:
-            return sorted(self._outdated(transaction))
+            outdated = self._outdated(transaction)
+        return sorted(day for day in outdated if day in self.feeds.open_days)
 
-    def _unloaded(self, transaction: Transaction) -> set[date]:
-        """Days whose landing segments are not the loaded ones."""
+    def unloaded_closed_days(self, warehouse: Warehouse) -> list[date]:
+        """Return the days that were loaded, are not open any more, and landed in another way since."""
+        with warehouse.transaction() as transaction:
+            loaded = self._loaded(transaction)
+        return sorted(
+            day
+            for day, paths in loaded.items()
+            if day not in self.feeds.open_days
+            and paths != {s.path for s in self.feeds.landing.segments(self.feeds.names, day)}
+        )
+
+    def outdated_closed_days(self, warehouse: Warehouse) -> list[date]:
+        """Return the days that are not open whose loaded posts are newer than later tables."""
+        with warehouse.transaction() as transaction:
+            outdated = self._outdated(transaction)
+        return sorted(day for day in outdated if day not in self.feeds.open_days)
+
+    def _loaded(self, transaction: Transaction) -> dict[date, set[str]]:
+        """The loaded segments of each day."""
         loaded: dict[date, set[str]] = {}
         for day, path in transaction.connection.execute(
             "SELECT day, segment FROM loaded_segments WHERE list_contains(?, feed)",
             [self.feeds.names],
         ).fetchall():
             loaded.setdefault(day, set()).add(path)
-        landed = self.feeds.landed_days()
+        return loaded
+
+    def _unloaded(self, transaction: Transaction) -> set[date]:
+        """Days whose landing segments are not the loaded ones; of closed days it says nothing."""
+        loaded, landed = self._loaded(transaction), self.feeds.landed_days()
         return {
             day
             for day in set(landed) | set(loaded)
-            if set(landed.get(day, [])) != loaded.get(day, set()) and day in self.feeds.open_days
+            if set(landed.get(day, [])) != loaded.get(day, set())
         }
 
     def _outdated(self, transaction: Transaction) -> set[date]:
@@ -74,7 +97,6 @@ class Staleness:
             day
             for day, tables in made.items()
             if RAW_FEEDBACK.name in tables
-            and day in self.feeds.open_days
             and any(
                 self._expected(inputs, parameters, tables) != tables.get(name, ("", None))[1]
                 for name, inputs, parameters in stages

@@ -7,7 +7,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from data_platform.commands.refreshing import existing_warehouse, refreshing, rewrite_report
+from data_platform.commands.refreshing import (
+    existing_warehouse,
+    refreshing,
+    rewrite_report,
+    staleness_of,
+)
 from data_platform.errors import DataPlatformError
 from data_platform.printable import printable
 from data_platform.settings import Settings, load_settings
@@ -90,7 +95,6 @@ def maintain() -> None:
     """
     from data_platform.automation.instance import open_instance
     from data_platform.automation.maintenance import maintain as keep_in_order
-    from data_platform.definitions import cleaning_of
     from data_platform.ingestion.feeds import Feeds
 
     settings = load_settings()
@@ -100,7 +104,7 @@ def maintain() -> None:
     with explained(settings.dagster_home), open_instance(settings.dagster_home) as instance:
         moved: list[DayWrite] = []
         done = keep_in_order(
-            eraser, eraser.warehouse, instance, cleaning_of(settings), moved.extend
+            eraser, eraser.warehouse, instance, staleness_of(settings), moved.extend
         )
     if moved:
         _refresh_moved(settings)
@@ -133,9 +137,9 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
     from data_platform.automation.backup import held_backups
 
     with refreshing(settings) as (refresher, outcome, staleness, warehouse):
-        days = [write.day for write in eraser.remove()]
+        days = {w.day for w in eraser.remove() if w.day in staleness.feeds.open_days}
         refresher.complete_history(warehouse)
-        refresher.refresh(sorted({*days, *staleness.outdated_days(warehouse)}), outcome)
+        refresher.refresh(sorted(days.union(staleness.outdated_days(warehouse))), outcome)
         refresher.refresh_moved(staleness, warehouse, [], outcome)
         refresher.publish(outcome)
         if outcome.failures:

@@ -90,6 +90,15 @@ def test_no_byte_is_left_of_what_was_erased(erased_shop, options, left):
     assert shop.rows("SELECT count(*) FROM dim_author") == [(1,)]
 
 
+def test_no_byte_is_left_on_days_before_a_start_date_that_moved_forward(erased_shop):
+    shop = erased_shop
+    config = {**SHOP, "start_date": "2026-03-04"}
+    (shop.folder / "feedback.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    shop.cli("erase", "--author", "quill", "--yes")
+    assert holders(shop, SECRET) == []
+    assert counts(shop) == {"2026-03-02": 2}
+
+
 def test_an_erased_post_does_not_come_back(erased_shop):
     """Not by another file, a backfill, another mapping, a replay, nor by a new post of the author."""
     shop = erased_shop
