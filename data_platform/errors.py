@@ -127,4 +127,4 @@ class RuleViolationError(DataPlatformError):
 
 
 class InputMovedError(DataPlatformError):
-    """The input of a refresh kept changing while it was computed; running it again is safe."""
+    """What a refresh reads changed while it was at work; running it again is safe."""

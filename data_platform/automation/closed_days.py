@@ -1,5 +1,7 @@
 """Keeps loaded days in step that are not open any more: they have no partition that a run could refresh."""
 
+from functools import partial
+
 from data_platform.automation.staleness import Staleness
 from data_platform.ingestion.raw import load_days
 from data_platform.reporting.marts import refresh_daily_sentiment, refresh_topic_sentiment
@@ -21,10 +23,10 @@ def refresh_closed_days(staleness: Staleness, warehouse: Warehouse) -> list[DayW
         DataPlatformError: a rule does not hold, or an input kept moving; later days are not done.
     """
     writes: list[DayWrite] = []
+    landing, names = staleness.feeds.landing, staleness.feeds.names
     for day in staleness.unloaded_closed_days(warehouse):
-        with warehouse.transaction() as transaction:
-            feeds = staleness.feeds
-            writes += load_days(transaction, feeds.landing, feeds.names, DaySpan.of(day))
+        days = DaySpan.of(day)
+        writes += warehouse.written(partial(load_days, landing=landing, feeds=names, days=days))
     for day in staleness.outdated_closed_days(warehouse):
         days = DaySpan.of(day)
         writes += staleness.cleaning.refresh_days(warehouse, days)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from data_platform.automation.backup import remove_left_of_killed
@@ -72,14 +73,15 @@ class Eraser:
         self.ledger.forget_items(suppression, {platform_of(self.feeds, n) for n in names})
         writes: dict[date, DayWrite] = {}
         for day in self._days_with(suppression):
-            with self.warehouse.transaction() as transaction:
-                found = load_days(
-                    transaction,
-                    self.feeds.landing,
-                    names,
-                    DaySpan.of(day),
+            found = self.warehouse.written(
+                partial(
+                    load_days,
+                    landing=self.feeds.landing,
+                    feeds=names,
+                    days=DaySpan.of(day),
                     is_anew=True,
                 )
+            )
             writes |= {write.day: write for write in found}
         with self.warehouse.transaction() as transaction:
             transaction.connection.execute(

@@ -408,8 +408,9 @@ def _raw_feedback(feeds: Feeds, partitions: dg.PartitionsDefinition[str]) -> dg.
         context: dg.AssetExecutionContext, warehouse: WarehouseResource
     ) -> Iterator[StageEvent]:
         def refresh(days: DaySpan) -> list[DayWrite]:
-            with warehouse.warehouse.transaction() as transaction:
-                return load_days(transaction, feeds.landing, feeds.names, days)
+            return warehouse.warehouse.written(
+                lambda transaction: load_days(transaction, feeds.landing, feeds.names, days)
+            )
 
         yield from refresh_partitions(
             context, warehouse.warehouse, [RAW_FEEDBACK], refresh, feeds.landed_counts
@@ -441,12 +442,14 @@ def _quarantined_feedback(feeds: Feeds) -> dg.AssetsDefinition:
         ],
     )
     def quarantined_feedback(warehouse: WarehouseResource) -> Iterator[StageEvent]:
+        days = feeds.open_days
         try:
-            with warehouse.warehouse.transaction() as transaction:
-                days = feeds.open_days
-                counts, rules = load_quarantine(
+            counts, rules = warehouse.warehouse.written(
+                lambda transaction: load_quarantine(
                     transaction, feeds.landing, feeds.names, days.first, days.last
                 )
+            )
+            with warehouse.warehouse.transaction() as transaction:
                 row_count, digest = transaction.digest(QUARANTINED_FEEDBACK)
                 by_feed = dict(
                     transaction.connection.execute(

@@ -1,10 +1,13 @@
 """Loading landed posts into raw_feedback: versions, merges and tombstones of each post, in any order of arrival."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
+import duckdb
 import pyarrow as pa
 
+from data_platform.errors import InputMovedError
 from data_platform.ingestion.contract import DAY_NOT_OPEN, POST_SCHEMA, REFUSED_SCHEMA
 from data_platform.schemas import (
     LANDED_COLUMNS,
@@ -68,6 +71,9 @@ def load_days(
 
     Returns:
         A write for each of `days`, first, then one for each other day that changed.
+
+    Raises:
+        InputMovedError: a collection replaced a segment after it was listed.
     """
     connection = transaction.connection
     present = {segment.path: segment for day in days for segment in landing.segments(feeds, day)}
@@ -98,14 +104,17 @@ def load_days(
         " FROM landed"
     )
     connection.register("landed", _reader(landing, fresh))
-    connection.execute(f"CREATE TEMP TABLE arrived AS {arrived}", [0])
+    with _remaining(landing, fresh):
+        connection.execute(f"CREATE TEMP TABLE arrived AS {arrived}", [0])
     if elsewhere:
         fresh_count = transaction.count("SELECT count(*) FROM arrived")
         connection.register("landed", _reader(landing, elsewhere))
-        connection.execute(
-            f"INSERT INTO arrived {arrived} WHERE feedback_id IN (SELECT feedback_id FROM forgotten)",
-            [fresh_count],
-        )
+        with _remaining(landing, elsewhere):
+            connection.execute(
+                f"INSERT INTO arrived {arrived}"
+                " WHERE feedback_id IN (SELECT feedback_id FROM forgotten)",
+                [fresh_count],
+            )
     # Two steps: the days from two narrow columns first, then all columns of those days only.
     known_days = [
         found
@@ -149,6 +158,26 @@ def _reader(landing: LandingZone, segments: Sequence[Segment]) -> pa.RecordBatch
     return pa.RecordBatchReader.from_batches(schema, landing.read(segments, POST_SCHEMA))
 
 
+@contextmanager
+def _remaining(landing: LandingZone, segments: Sequence[Segment]) -> Iterator[None]:
+    """Tell a segment that went away while DuckDB read it from every other failure.
+
+    Raises:
+        InputMovedError: one of `segments` is not there any more.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        gone = [s.path for s in segments if not (landing.root / s.path).exists()]
+        if not gone:
+            raise
+        message = (
+            f"{len(gone)} segment(s) went away while they were read, for example {gone[0]}: a"
+            " collection replaced them. Run it again."
+        )
+        raise InputMovedError(message) from error
+
+
 def load_quarantine(
     transaction: Transaction, landing: LandingZone, feeds: Sequence[str], first: date, last: date
 ) -> tuple[MergeCounts, tuple[RuleResult, ...]]:
@@ -160,20 +189,23 @@ def load_quarantine(
 
     Returns:
         What changed, and the rules that hold.
+
+    Raises:
+        InputMovedError: a collection replaced a segment after it was listed.
     """
     connection = transaction.connection
     schema = pa.schema([*REFUSED_SCHEMA, COLLECTED_AT, pa.field("segment", pa.string())])
-    reader = pa.RecordBatchReader.from_batches(
-        schema, landing.read(landing.segments(feeds, None), REFUSED_SCHEMA)
-    )
+    segments = landing.segments(feeds, None)
+    reader = pa.RecordBatchReader.from_batches(schema, landing.read(segments, REFUSED_SCHEMA))
     connection.register("refused", reader)
-    connection.execute(
-        "CREATE TEMP TABLE held AS SELECT DISTINCT ON (quarantine_id) * FROM refused"
-        " WHERE NOT (reason = ? AND (posted_date BETWEEN ? AND ? OR (feed, posted_date) IN"
-        f" (SELECT (feed, day) FROM {LOADED_SEGMENTS.name})))"
-        " ORDER BY quarantine_id, segment",
-        [DAY_NOT_OPEN, first, last],
-    )
+    with _remaining(landing, segments):
+        connection.execute(
+            "CREATE TEMP TABLE held AS SELECT DISTINCT ON (quarantine_id) * FROM refused"
+            " WHERE NOT (reason = ? AND (posted_date BETWEEN ? AND ? OR (feed, posted_date) IN"
+            f" (SELECT (feed, day) FROM {LOADED_SEGMENTS.name})))"
+            " ORDER BY quarantine_id, segment",
+            [DAY_NOT_OPEN, first, last],
+        )
     counts = transaction.merge(QUARANTINED_FEEDBACK, "held", delete_where="TRUE")
     return counts, transaction.audit_all(QUARANTINED_FEEDBACK)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pyarrow as pa
 
-from data_platform.errors import RuleViolationError
+from data_platform.errors import InputMovedError, RuleViolationError
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.ledger import FeedLedger
 from data_platform.ingestion.raw import load_quarantine
@@ -46,6 +46,7 @@ def measure_sources(warehouse: Warehouse, feeds: Feeds, lateness: timedelta) -> 
 
     Raises:
         RuleViolationError: the records of a feed do not add up while nobody is collecting.
+        InputMovedError: collections went on replacing segments.
     """
     for attempt in range(1, MEASURE_ATTEMPTS + 1):
         ledgers = feeds.ledgers()
@@ -56,7 +57,7 @@ def measure_sources(warehouse: Warehouse, feeds: Feeds, lateness: timedelta) -> 
                 pending = pending_records(transaction, feeds)
                 _, rules = refresh_source_health(transaction, ledgers, pending, lateness)
                 return SourceHealth(ledgers, pending, transaction.digest(SOURCE_HEALTH)[1], rules)
-        except RuleViolationError:
+        except (RuleViolationError, InputMovedError):
             if attempt == MEASURE_ATTEMPTS:
                 raise
             time.sleep(PAUSE_SECONDS)

@@ -108,15 +108,19 @@ class LandingZone:
         return sorted(date.fromisoformat(f.name) for f in folders if any(f.glob("*.parquet")))
 
     def row_count(self, segment: Segment) -> int:
-        """Return the number of records of `segment`, from its footer."""
-        return int(pq.read_metadata(self.root / segment.path).num_rows)
+        """Return the number of records of `segment`, from its footer; 0 if it went away."""
+        try:
+            return int(pq.read_metadata(self.root / segment.path).num_rows)
+        except FileNotFoundError:
+            return 0
 
     def mentions(self, segment: Segment, feedback_ids: pa.Array) -> bool:
         """True if `segment` is there and holds a record of one of these posts."""
-        path = self.root / segment.path
-        if not path.exists():
+        try:
+            table = pq.read_table(self.root / segment.path, columns=["feedback_id"])
+        except FileNotFoundError:
             return False
-        column = pq.read_table(path, columns=["feedback_id"])["feedback_id"]
+        column = table["feedback_id"]
         return bool(pc.any(pc.is_in(column, value_set=feedback_ids)).as_py())
 
     def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

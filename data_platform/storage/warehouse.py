@@ -41,6 +41,7 @@ from data_platform.storage.refusals import explained
 logger = logging.getLogger(__name__)
 
 Rows = TypeVar("Rows")
+Result = TypeVar("Result")
 
 DEFAULT_LOCK_TIMEOUT_SECONDS = 900.0
 REFRESH_ATTEMPTS = 5
@@ -698,6 +699,23 @@ class Warehouse:
             finally:
                 connection.close()
             yield self.database
+
+    def written(self, write: Callable[[Transaction], Result]) -> Result:
+        """Do `write` in a transaction, and anew in another one if what it reads goes away.
+
+        Raises:
+            InputMovedError: that happened `REFRESH_ATTEMPTS` times in a row.
+            RuleViolationError: a blocking rule does not hold; nothing was written.
+        """
+        for attempt in range(1, REFRESH_ATTEMPTS + 1):
+            try:
+                with self.transaction() as transaction:
+                    return write(transaction)
+            except InputMovedError as error:
+                if attempt == REFRESH_ATTEMPTS:
+                    raise
+                logger.info("%s (attempt %s)", error, attempt)
+        raise AssertionError  # the last attempt returns or raises
 
     def refresh_days(
         self,

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from data_platform.errors import InputMovedError
 from data_platform.ingestion.contract import DAY_NOT_OPEN, REFUSED_SCHEMA
 from data_platform.ingestion.raw import load_days, load_quarantine
 from data_platform.schemas import CONTRACT_VERSION, QUARANTINED_FEEDBACK, RAW_FEEDBACK, TABLES
 from data_platform.storage.days import DaySpan
-from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone
+from data_platform.storage.landing import FOLDER_COLUMN, QUARANTINE, LandingZone, Segment
 from data_platform.storage.warehouse import DayWrite, Transaction, Warehouse, days_filter
 from data_platform_tests.ingestion.conftest import COLLECTED_AT, FIRST_DAY, instant, land, post
 
@@ -432,6 +433,45 @@ def test_a_post_that_was_loaded_does_not_wait_when_its_day_closes_again(warehous
     land(landing, [post(1, day=7)])
     load(warehouse, landing, day=7)
     assert held(warehouse, landing, last=6) == ["a-1"]
+
+
+class Replacing(LandingZone):
+    """A landing zone in which a collection replaces segments after they were listed."""
+
+    def __init__(self, root: Path, replace: Sequence[str]) -> None:
+        super().__init__(root)
+        self.left = list(replace)
+
+    def read(self, segments: Sequence[Segment], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        if self.left:
+            self.remove([self.left.pop()])
+        return super().read(segments, schema)
+
+
+def test_a_segment_that_a_collection_replaces_meanwhile_is_listed_anew(warehouse, landing):
+    land(landing, [post(1)], delivery_id="a")
+    gone = land(landing, [post(2)], delivery_id="b")
+    replacing = Replacing(landing.root, [gone[0].path])
+    with pytest.raises(InputMovedError, match="replaced them"):
+        load(warehouse, replacing)
+    assert rows(warehouse, "source_id") == []
+    replacing.left = [land(landing, [post(2)], delivery_id="b")[0].path]
+    warehouse.written(lambda t: load_days(t, replacing, ["shop"], DaySpan.of(day_of(0))))
+    assert rows(warehouse, "source_id") == [("1",)]
+
+
+def test_a_quarantine_segment_that_is_replaced_meanwhile_is_listed_anew(warehouse, landing):
+    quarantine(landing, "a", [{"row_number": 1}])
+    replacing = Replacing(landing.root, [quarantine(landing, "b", [{"row_number": 1}])])
+    warehouse.written(lambda t: load_quarantine(t, replacing, ["shop"], day_of(0), day_of(9)))
+    assert held(warehouse, landing) == ["a-0"]
+
+
+def test_a_read_that_fails_though_every_segment_is_there_surfaces_as_it_is(warehouse, landing):
+    segments = land(landing, [post(1)])
+    (landing.root / segments[0].path).write_bytes(b"no Parquet")
+    with pytest.raises(duckdb.Error):
+        load(warehouse, landing)
 
 
 def test_the_same_refused_record_in_two_segments_is_held_once(warehouse, landing):
