@@ -163,18 +163,6 @@ def remove_older(folder: Path, keep: int) -> list[Path]:
     return gone
 
 
-def remove_left_of_killed(settings: Settings) -> None:
-    """Remove what a killed backup left, if there was one; one that is at work is waited for.
-
-    Raises:
-        BusyError: a backup did not end in time.
-    """
-    folder = settings.home / BACKUPS
-    if folder.is_dir():
-        with explained(folder), backup_lock(settings.home).held(WAIT_SECONDS):
-            remove_unfinished(settings)
-
-
 def remove_unfinished(settings: Settings) -> None:
     """Remove what a killed backup left; only for who holds the lock."""
     shutil.rmtree(_draft_folder(settings), ignore_errors=True)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 
-from data_platform.automation.backup import remove_left_of_killed
+from data_platform.automation.restore import remove_left_of_killed
 from data_platform.errors import DataPlatformError
 from data_platform.ingestion.erasure import (
     Erasure,

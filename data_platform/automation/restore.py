@@ -31,9 +31,11 @@ from data_platform.automation.backup import (
     backup_lock,
     read_manifest,
     read_tables,
+    remove_unfinished,
     require_room,
     sync_folder,
 )
+from data_platform.automation.backup import WAIT_SECONDS as BACKUP_SECONDS
 from data_platform.automation.health import DAEMON_SILENT_SECONDS, read_daemon
 from data_platform.automation.instance import open_instance
 from data_platform.errors import (
@@ -132,6 +134,23 @@ def restore_backup(settings: Settings, path: Path, *, replace: bool) -> Restored
         journal.pending_erasures,
         found if (found := settings.home / RESTORED_CONFIGURATION).is_file() else None,
     )
+
+
+def remove_left_of_killed(settings: Settings) -> None:
+    """Remove what killed backups and restores left; those at work are waited for.
+
+    A restore that was killed amid its renames is left to be completed.
+
+    Raises:
+        BusyError: one did not end in time.
+    """
+    folder = settings.home / BACKUPS
+    if not folder.is_dir():
+        return
+    with explained(folder), backup_lock(settings.home).held(BACKUP_SECONDS):
+        remove_unfinished(settings)
+        if not settings.restore_journal_path.exists():
+            _discard_staged(settings)
 
 
 def _prepare(settings: Settings, path: Path, manifest: Manifest, *, replace: bool) -> Journal:

@@ -20,11 +20,11 @@ from data_platform_tests.ingestion.test_intake import BLOCK, DAY, SECRET, answer
 from data_platform_tests.pipeline.test_erasure import holders
 
 TEXT = "Zephyrine Quillfeather"
-# Three processes that kill themselves: amid a landing, a backup, and the writing anew of a segment.
+# Processes that kill themselves: amid a landing, a backup, a restore, the writing anew of a segment.
 KILLED = f"""
 import os, pathlib, signal
 import pyarrow.parquet as pq
-from data_platform.automation import backup
+from data_platform.automation import backup, restore
 from data_platform.ingestion.erasure import replace_segment
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.intake import Intake
@@ -51,7 +51,12 @@ def write_anew():
     (segment,) = feeds.landing.segments(["survey"], feeds.landing.days("survey")[0])
     replace_segment(feeds.landing, segment, pq.read_table(feeds.landing.root / segment.path))
 
-for step in (land, back_up, write_anew):
+def put_back():
+    restore._compare = kill
+    made = backup.write_backup(settings, settings.base)
+    restore.restore_backup(settings, made.path, replace=True)
+
+for step in (land, put_back, back_up, write_anew):
     if not os.fork():
         step()
         os._exit(1)
@@ -106,7 +111,7 @@ def test_what_killed_commands_left_is_erased_too(feeds, home):
     (segment,) = feeds.landing.root.glob("survey/*/*.parquet")
     segment.rename(segment.with_name(f"20260101T000000000000Z{segment.name[22:]}"))
     left = holding(home)
-    for place in ("backups/.2", "staging/survey-", "staging/.backup/survey/", f"{DAY}/.2"):
+    for place in ("backups/.2", "staging/survey-", ".backup/survey/", f"{DAY}/.2", ".restoring/"):
         assert any(place in name for name in left), place
     erase(feeds, posts=["9"])
     assert holding(home) == []
