@@ -32,7 +32,9 @@ FILES_SHOWN = 20
 @click.command()
 @click.option("--post", "posts", multiple=True, help="Id of a post; may be given several times.")
 @click.option("--author", help="Everything by this handle, as the source writes it.")
-@click.option("--feed", help="Only what this feed delivered.")
+@click.option(
+    "--feed", help="Only posts that this feed delivered; other feeds of its platform lose them too."
+)
 @click.option(
     "--before", type=click.DateTime(["%Y-%m-%d"]), help="Only posts of earlier days (UTC)."
 )
@@ -52,8 +54,9 @@ def erase(
 
     Name at least one of --post, --author, --feed and --before. Only a keyed hash stays, by which the
     posts are recognised: no file, no collection and no backfill brings them back, and with --author
-    alone nothing of the same author is taken in any more. Your own files and backups are yours to mend:
-    the command names them.
+    alone nothing of the same author is taken in any more. A post goes from every feed of its platform
+    that delivered it, also with --feed. Your own files and backups are yours to mend: the command names
+    them.
     """
     from data_platform.ingestion.feeds import Feeds
     from data_platform.ingestion.selection import Selection, find
@@ -180,6 +183,9 @@ def _print(found: "Found") -> None:
         f"{found.post_count} post(s) of {len(found.days)} day(s) in {found.segment_count}"
         f" segment(s), {len(found.quarantine_ids)} record(s) in quarantine."
     )
+    if len(found.feeds) > 1:
+        feeds = ", ".join(sorted(found.feeds))
+        out.print(f"A post goes from every feed of its platform. These hold some: {feeds}.")
     if found.files:
         out.print("Delivered by these, which stay as they are and are yours to mend:")
         for name in sorted(found.files)[:FILES_SHOWN]:

@@ -27,7 +27,7 @@ class Selection:
     Attributes:
         posts: ids, as the source gives them or as feedback_id.
         author: a handle, as the source gives it, with or without @.
-        feed: only what this feed delivered.
+        feed: only posts that this feed delivered, alone or among others.
         before: only posts of earlier days (UTC).
 
     Raises:
@@ -65,14 +65,15 @@ class Selection:
 
 @dataclass
 class Found:
-    """What a selection means.
+    """What a selection means: a post goes from every feed of its platform, whichever was named.
 
     Attributes:
         feedback_ids: its posts, and the posts that its refused records are of.
         post_count: of them, those that are landed.
         author_ids: of whom nothing is to be taken in any more.
-        quarantine_ids: refused records.
+        quarantine_ids: refused records, of those posts too.
         segment_count: segments that hold its posts.
+        feeds: names of the feeds that delivered them, or a refused record.
         files: names of the files and listings that delivered them; the files may still be there.
         days: days of posting, by landing folder.
     """
@@ -82,6 +83,7 @@ class Found:
     author_ids: set[str] = field(default_factory=set)
     quarantine_ids: set[str] = field(default_factory=set)
     segment_count: int = 0
+    feeds: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
     days: set[date] = field(default_factory=set)
 
@@ -96,29 +98,23 @@ def find(feeds: Feeds, selection: Selection) -> Found:
     Raises:
         ConfigurationError: no such feed is configured, and none has landed anything.
     """
-    names = landed_feeds(feeds.landing)
+    names = searched = landed_feeds(feeds.landing)
     if selection.feed is not None:
         if selection.feed not in names:
             feeds.settings.feed(selection.feed)
-        names = [selection.feed]
+        searched = [selection.feed]
     found = Found()
-    brought: set[str] = set()
-    for name in names:
+    for name in searched:
         platform = platform_of(feeds, name)
         for segment in segments_of(feeds.landing, name):
             if segment.day is None:
                 for row in held_rows(feeds, name, segment, selection, platform):
                     found.quarantine_ids.add(row["quarantine_id"])
+                    found.feeds.add(name)
                     if row["source_id"] is not None:
                         found.feedback_ids.add(f"{platform}:{row['source_id']}")
             elif selection.before is None or segment.day < selection.before:
-                ids = _selected_ids(feeds, segment, selection, platform)
-                if ids:
-                    found.feedback_ids.update(ids)
-                    found.segment_count += 1
-                    found.days.add(segment.day)
-                    brought.add(segment.path)
-                    found.post_count += len(ids)
+                found.feedback_ids.update(_selected_ids(feeds, segment, selection, platform))
         if selection.is_for_good and selection.author is not None:
             found.author_ids.update(hash_handles(selection.author, platform, feeds.author_key()))
         if selection.posts and not (selection.author or selection.feed or selection.before):
@@ -127,8 +123,42 @@ def find(feeds: Feeds, selection: Selection) -> Found:
                 post if post.startswith(f"{platform}:") else f"{platform}:{post}"
                 for post in selection.posts
             )
-    found.files = feeds.ledger.delivered_files(brought)
+    _note_places(feeds, names, found)
     return found
+
+
+def _note_places(feeds: Feeds, names: Sequence[str], found: Found) -> None:
+    """Note what all feeds hold of the posts that were found.
+
+    A post is recognised by its id alone, so it goes from every feed that delivered it: else the
+    next load of that feed would bring it back.
+    """
+    landed: set[str] = set()
+    brought: set[str] = set()
+    for name in names:
+        platform = platform_of(feeds, name)
+        for segment in segments_of(feeds.landing, name):
+            path = feeds.landing.root / segment.path
+            held: set[str]
+            if segment.day is None:
+                table = pq.read_table(path, columns=["quarantine_id", "source_id"])
+                pairs = zip(*(column.to_pylist() for column in table.columns), strict=True)
+                held = {
+                    key for key, id_ in pairs if id_ and f"{platform}:{id_}" in found.feedback_ids
+                }
+                found.quarantine_ids |= held
+            else:
+                # A set of Python's is made once; Arrow makes one for each call of is_in.
+                table = pq.read_table(path, columns=["feedback_id"])
+                held = found.feedback_ids.intersection(table["feedback_id"].to_pylist())
+                if held:
+                    landed |= held
+                    brought.add(segment.path)
+                    found.days.add(segment.day)
+            if held:
+                found.feeds.add(name)
+    found.post_count, found.segment_count = len(landed), len(brought)
+    found.files = feeds.ledger.delivered_files(brought)
 
 
 def held_rows(

@@ -76,3 +76,22 @@ def test_an_id_may_hold_a_colon_itself(collected):
         found = find(feeds, Selection(posts=posts))
         assert (found.post_count, len(found.quarantine_ids)) == (1, 1)
         assert found.feedback_ids >= {"acme:urn:post:1", "acme:urn:post:2"}
+
+
+def test_a_post_of_a_feed_is_counted_in_every_feed_that_holds_it(collected):
+    feeds = collected(shop="acme", reviews="acme", other="other")(
+        {
+            "shop/a.csv": [post(1), post(3)],
+            "reviews/r.csv": [post(3, day=4), post(5)],
+            "reviews/s.csv": [post(7), refused(1)],
+            "other/o.csv": [post(1), post(3)],
+        }
+    )
+    found = find(feeds, Selection(feed="shop"))
+    assert found.feedback_ids == {"acme:1", "acme:3"}
+    assert (found.post_count, found.segment_count, len(found.quarantine_ids)) == (2, 2, 1)
+    assert found.feeds == {"shop", "reviews"}
+    assert {file.rpartition("/")[2] for file in found.files} == {"a.csv", "r.csv"}
+    assert {day.day for day in found.days} == {1, 4}
+    alone = find(feeds, Selection(feed="other"))
+    assert (alone.post_count, alone.feeds) == (2, {"other"})
