@@ -13,7 +13,7 @@ from data_platform.commands.refreshing import (
     rewrite_report,
     staleness_of,
 )
-from data_platform.errors import DataPlatformError
+from data_platform.errors import ConfigurationError, DataPlatformError
 from data_platform.printable import printable
 from data_platform.settings import Settings, load_settings
 from data_platform.storage.refusals import explained
@@ -40,7 +40,11 @@ FILES_SHOWN = 20
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be erased, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--resume", is_flag=True, help="Complete what an interrupted erasure has left.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Complete what interrupted erasures have left; takes no selection.",
+)
 def erase(
     posts: tuple[str, ...],
     author: str | None,
@@ -66,10 +70,13 @@ def erase(
     existing_warehouse(settings)
     eraser = eraser_of(settings, feeds)
     if resume:
-        if not eraser.pending:
-            out.print("No erasure is open.")
-            return
-        complete_erasures(settings, eraser)
+        if posts or author is not None or feed is not None or before is not None:
+            message = (
+                "--resume completes what was asked for before, and takes no selection. First:"
+                " data-platform erase --resume; then the selection without --resume."
+            )
+            raise ConfigurationError(message)
+        _resume(settings, eraser, is_dry_run=dry_run)
         return
     selection = Selection(posts, author, feed, before.date() if before else None)
     found = find(feeds, selection)
@@ -158,6 +165,18 @@ def complete_erasures(settings: Settings, eraser: "Eraser") -> None:
         out.print(f"A restore moved these aside; they may still hold them: {escape(str(folder))}")
     for erasure in done:
         out.print(f"Erased: {erasure.subject}: {erasure.post_count} post(s).")
+
+
+def _resume(settings: Settings, eraser: "Eraser", *, is_dry_run: bool) -> None:
+    """Name the open erasures, and complete them unless that is not to change anything."""
+    if not eraser.pending:
+        out.print("No erasure is open.")
+        return
+    for erasure in eraser.pending:
+        asked = f"{erasure.requested_at:%Y-%m-%d %H:%M} UTC"
+        out.print(f"Open since {asked}: {escape(erasure.subject)}: {erasure.post_count} post(s).")
+    if not is_dry_run:
+        complete_erasures(settings, eraser)
 
 
 def _refresh_moved(settings: Settings) -> None:

@@ -3,12 +3,17 @@
 import json
 import shutil
 import sqlite3
+from datetime import UTC, date, datetime
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from data_platform.cli import main
+from data_platform.ingestion.erasure import ErasureLedger, apply_suppression
+from data_platform.ingestion.feeds import Feeds
+from data_platform.ingestion.selection import Selection, find
+from data_platform.settings import Environment, load_settings
 from data_platform_tests.pipeline.conftest import SHOP, Platform
 
 SECRET = "Zephyrine Quillfeather"
@@ -276,3 +281,28 @@ def test_posts_of_a_feed_that_is_configured_no_more_are_erased_too(erased_shop):
     shop.cli("erase", "--author", "quill", "--yes")
     assert holders(shop, SECRET) == []
     assert shop.rows("SELECT count(*) FROM raw_feedback WHERE NOT is_deleted") == [(2,)]
+
+
+@pytest.fixture
+def interrupted(erased_shop):
+    """A shop whose erasure was killed when the segments were written anew, and nothing else."""
+    shop = erased_shop
+    config = shop.folder / "feedback.yaml"
+    told = Environment(data_platform_home=shop.home, data_platform_config=config)
+    feeds = Feeds(load_settings(told, shop.folder))
+    ledger = ErasureLedger(feeds.ledger.path)
+    selection = Selection(feed="shop", before=date(2026, 3, 3))
+    found = find(feeds, selection)
+    ledger.request(selection, found, ledger.suppression(feeds.author_key()), datetime.now(UTC))
+    apply_suppression(feeds, ledger)
+    assert holders(shop, "broken kettle")
+    return shop
+
+
+def test_resuming_takes_no_selection_and_a_dry_run_of_it_changes_nothing(interrupted):
+    shop = interrupted
+    before = shop.digest(), holders(shop, "broken kettle")
+    assert "without --resume" in shop.cli("erase", "--resume", "--author", "bo", "--yes", code=2)
+    told = shop.cli("erase", "--resume", "--dry-run")
+    assert "posts of feed shop before 2026-03-03" in told
+    assert (shop.digest(), holders(shop, "broken kettle")) == before
