@@ -82,7 +82,11 @@ def erase(
     found = find(feeds, selection)
     _print(found)
     if found.is_empty:
-        out.print("Nothing is erased.")
+        if eraser.pending:
+            out.print("Nothing of this is left to be asked for; what was asked for before is open.")
+            _resume(settings, eraser, is_dry_run=dry_run)
+        else:
+            out.print("Nothing is erased.")
         return
     if dry_run:
         return

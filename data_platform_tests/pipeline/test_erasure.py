@@ -306,3 +306,13 @@ def test_resuming_takes_no_selection_and_a_dry_run_of_it_changes_nothing(interru
     told = shop.cli("erase", "--resume", "--dry-run")
     assert "posts of feed shop before 2026-03-03" in told
     assert (shop.digest(), holders(shop, "broken kettle")) == before
+
+
+def test_the_same_command_completes_what_was_interrupted(interrupted):
+    shop = interrupted
+    again = ("erase", "--feed", "shop", "--before", "2026-03-03")
+    assert "Open since" in shop.cli(*again, "--dry-run")
+    assert holders(shop, "broken kettle")
+    shop.cli(*again, "--yes")
+    assert holders(shop, "broken kettle") == []
+    assert "Nothing is erased." in shop.cli(*again, "--yes")
