@@ -1,13 +1,14 @@
 """Which posts and refused records are to be erased: those that a person names, wherever they were landed."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from data_platform.errors import ConfigurationError
@@ -98,45 +99,50 @@ def find(feeds: Feeds, selection: Selection) -> Found:
     Raises:
         ConfigurationError: no such feed is configured, and none has landed anything.
     """
-    names = searched = landed_feeds(feeds.landing)
+    names = searched = sorted({*feeds.names, *landed_feeds(feeds.landing)})
     if selection.feed is not None:
         if selection.feed not in names:
             feeds.settings.feed(selection.feed)
         searched = [selection.feed]
+    platforms = {name: platforms_of(feeds, name) for name in names}
     found = Found()
     for name in searched:
-        platform = platform_of(feeds, name)
         for segment in segments_of(feeds.landing, name):
             if segment.day is None:
-                for row in held_rows(feeds, name, segment, selection, platform):
-                    found.quarantine_ids.add(row["quarantine_id"])
-                    found.feeds.add(name)
-                    if row["source_id"] is not None:
-                        found.feedback_ids.add(f"{platform}:{row['source_id']}")
+                for platform in platforms[name]:
+                    for row in held_rows(feeds, name, segment, selection, platform):
+                        found.quarantine_ids.add(row["quarantine_id"])
+                        found.feeds.add(name)
+                        if row["source_id"] is not None:
+                            found.feedback_ids.add(f"{platform}:{row['source_id']}")
             elif selection.before is None or segment.day < selection.before:
-                found.feedback_ids.update(_selected_ids(feeds, segment, selection, platform))
-        if selection.is_for_good and selection.author is not None:
-            found.author_ids.update(hash_handles(selection.author, platform, feeds.author_key()))
-        if selection.posts and not (selection.author or selection.feed or selection.before):
-            # Also of a post that is not landed yet, nothing may be.
-            found.feedback_ids.update(
-                post if post.startswith(f"{platform}:") else f"{platform}:{post}"
-                for post in selection.posts
-            )
-    _note_places(feeds, names, found)
+                found.feedback_ids.update(_selected_ids(feeds, segment, selection))
+        for platform in platforms[name]:
+            if selection.is_for_good and selection.author is not None:
+                authors = hash_handles(selection.author, platform, feeds.author_key())
+                found.author_ids.update(authors)
+            if selection.posts and not (selection.author or selection.feed or selection.before):
+                # Also of a post that is not landed yet, nothing may be.
+                found.feedback_ids.update(
+                    post if post.startswith(f"{platform}:") else f"{platform}:{post}"
+                    for post in selection.posts
+                )
+    _note_places(feeds, platforms, found)
     return found
 
 
-def _note_places(feeds: Feeds, names: Sequence[str], found: Found) -> None:
+def _note_places(feeds: Feeds, platforms: Mapping[str, Sequence[str]], found: Found) -> None:
     """Note what all feeds hold of the posts that were found.
 
     A post is recognised by its id alone, so it goes from every feed that delivered it: else the
     next load of that feed would bring it back.
+
+    Args:
+        platforms: of each feed.
     """
     landed: set[str] = set()
     brought: set[str] = set()
-    for name in names:
-        platform = platform_of(feeds, name)
+    for name in platforms:
         for segment in segments_of(feeds.landing, name):
             path = feeds.landing.root / segment.path
             held: set[str]
@@ -144,7 +150,9 @@ def _note_places(feeds: Feeds, names: Sequence[str], found: Found) -> None:
                 table = pq.read_table(path, columns=["quarantine_id", "source_id"])
                 pairs = zip(*(column.to_pylist() for column in table.columns), strict=True)
                 held = {
-                    key for key, id_ in pairs if id_ and f"{platform}:{id_}" in found.feedback_ids
+                    key
+                    for key, id_ in pairs
+                    if id_ and any(f"{p}:{id_}" in found.feedback_ids for p in platforms[name])
                 }
                 found.quarantine_ids |= held
             else:
@@ -198,28 +206,44 @@ def segments_of(landing: LandingZone, feed: str) -> Iterator[Segment]:
     yield from landing.segments([feed], None)
 
 
+def platforms_of(feeds: Feeds, name: str) -> list[str]:
+    """Return the platforms of a feed's ids: the configured one first, then those of its records.
+
+    Records keep the platform that was configured when they were landed. Of a feed that is not
+    configured and has no posts, its name stands for it.
+    """
+    configured = [feeds.settings.feed(name).platform] if name in feeds.names else []
+    paths = [s.path for s in segments_of(feeds.landing, name) if s.day is not None]
+    landed = set()
+    if paths:
+        files = ds.dataset([str(feeds.landing.root / path) for path in paths], format="parquet")
+        landed = set(pc.unique(files.to_table(columns=["source"])["source"]).to_pylist())
+    return configured + sorted(landed.difference(configured)) or [name]
+
+
 def platform_of(feeds: Feeds, name: str) -> str:
     """Return the platform of a feed's ids; of one that is not configured, what its records say."""
     if name in feeds.names:
         return feeds.settings.feed(name).platform
-    for segment in segments_of(feeds.landing, name):
-        if segment.day is not None:
-            sources = pq.read_table(feeds.landing.root / segment.path, columns=["source"])["source"]
-            if len(sources):
-                return str(sources[0].as_py())
-    return name
+    return platforms_of(feeds, name)[0]
 
 
-def _selected_ids(feeds: Feeds, segment: Segment, selection: Selection, platform: str) -> set[str]:
-    table = pq.read_table(feeds.landing.root / segment.path, columns=["feedback_id", "author_id"])
+def _selected_ids(feeds: Feeds, segment: Segment, selection: Selection) -> set[str]:
+    columns = ["feedback_id", "source", "source_id", "author_id"]
+    table = pq.read_table(feeds.landing.root / segment.path, columns=columns)
     if selection.posts:
-        wanted = [id_ for post in selection.posts for id_ in (post, f"{platform}:{post}")]
-        table = table.filter(pc.is_in(table["feedback_id"], pa.array(wanted)))
+        posts = pa.array(selection.posts, pa.string())
+        is_named = (pc.is_in(table[name], posts) for name in ("feedback_id", "source_id"))
+        table = table.filter(pc.or_(*is_named))
     if selection.author is not None:
-        authors = hash_handles(selection.author, platform, feeds.author_key())
-        table = table.filter(pc.is_in(table["author_id"], pa.array(authors)))
-    ids = set(table["feedback_id"].to_pylist())
-    return {post for post in ids if not post.startswith(f"{platform}:{ERASED}")}
+        authors = [
+            author
+            for platform in pc.unique(table["source"]).to_pylist()
+            for author in hash_handles(selection.author, platform, feeds.author_key())
+        ]
+        table = table.filter(pc.is_in(table["author_id"], pa.array(authors, pa.string())))
+    is_erased = pc.starts_with(table["source_id"], ERASED)
+    return set(table.filter(pc.invert(is_erased))["feedback_id"].to_pylist())
 
 
 def _mapped(

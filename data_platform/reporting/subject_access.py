@@ -8,7 +8,7 @@ from data_platform.ingestion.selection import (
     Selection,
     held_rows,
     landed_feeds,
-    platform_of,
+    platforms_of,
 )
 from data_platform.storage.warehouse import Transaction
 
@@ -34,9 +34,10 @@ def author_record(transaction: Transaction, feeds: Feeds, handle: str) -> dict[s
     """
     key = feeds.author_key()
     names = landed_feeds(feeds.landing)
-    platforms = {platform_of(feeds, name) for name in names}
+    platforms = {name: platforms_of(feeds, name) for name in names}
     selection = Selection(author=handle)
-    ids = sorted({a for platform in platforms for a in hash_handles(handle, platform, key)})
+    everywhere = {platform for of_feed in platforms.values() for platform in of_feed}
+    ids = sorted({a for platform in everywhere for a in hash_handles(handle, platform, key)})
     return {
         "handle": handle,
         "author_ids": ids,
@@ -46,6 +47,6 @@ def author_record(transaction: Transaction, feeds: Feeds, handle: str) -> dict[s
             {"feed": name, "reason": row["reason"], "payload": row["payload"]}
             for name in names
             for segment in feeds.landing.segments([name], None)
-            for row in held_rows(feeds, name, segment, selection, platform_of(feeds, name))
+            for row in held_rows(feeds, name, segment, selection, platforms[name][0])
         ],
     }

@@ -1,9 +1,12 @@
 """What a request to erase means, of feeds that share a platform and of others: as wide as it says, no wider."""
 
+import shutil
+
 import pytest
 
+from data_platform.ingestion.authors import hash_handles
 from data_platform.ingestion.feeds import Feeds
-from data_platform.ingestion.selection import Selection, find
+from data_platform.ingestion.selection import Selection, find, platforms_of
 
 FIELDS = {"source_id": "id", "posted_at": "at", "body": "text", "author_handle": "user"}
 FEBRUARY = "2026-02-0"
@@ -25,7 +28,7 @@ def rows(*rows):
 
 
 @pytest.fixture
-def collected(configured):
+def collected(configured, home):
     """Land files of feeds, of which some share a platform: {'feed of platform': {file: its rows}}."""
 
     def collect(**platforms):
@@ -34,6 +37,7 @@ def collected(configured):
             config = {"start_date": "2026-01-01", "feeds": blocks}
             feeds = Feeds(configured(config, {path: rows(*of) for path, of in files.items()}))
             for name in platforms:
+                (home / name).mkdir(exist_ok=True)
                 feeds.collect(name)
             return feeds
 
@@ -95,3 +99,36 @@ def test_a_post_of_a_feed_is_counted_in_every_feed_that_holds_it(collected):
     assert {day.day for day in found.days} == {1, 4}
     alone = find(feeds, Selection(feed="other"))
     assert (alone.post_count, alone.feeds) == (2, {"other"})
+
+
+def test_posts_of_a_former_platform_of_their_feed_are_found(collected, home):
+    collected(shop="acme")({"shop/a.csv": [post(1, "@jane"), post(2, "jane"), post(3)]})
+    shutil.rmtree(home / "shop")
+    feeds = collected(shop="acme2")({})
+    assert platforms_of(feeds, "shop") == ["acme2", "acme"]
+    found = find(feeds, Selection(author="@jane"))
+    assert (found.post_count, found.feedback_ids) == (2, {"acme:1", "acme:2"})
+    both = {
+        hash_ for p in ("acme", "acme2") for hash_ in hash_handles("jane", p, feeds.author_key())
+    }
+    assert found.author_ids == both
+    for named in ("1", "acme:1"):
+        assert find(feeds, Selection(posts=(named,))).post_count == 1
+    assert find(feeds, Selection(posts=("acme2:1",))).post_count == 0
+
+
+def test_a_refused_record_of_a_feed_is_of_each_platform_that_the_feed_has_had(collected, home):
+    collected(shop="acme")({"shop/a.csv": [post(1), post(2), refused(6)]})
+    shutil.rmtree(home / "shop")
+    feeds = collected(shop="acme2")({})
+    for named in ("6", "acme:6", "acme2:6"):
+        found = find(feeds, Selection(posts=(named,)))
+        assert len(found.quarantine_ids) == 1
+    assert "acme2:6" not in find(feeds, Selection(posts=("acme:6",))).feedback_ids
+
+
+def test_a_feed_that_has_landed_nothing_yet_is_told_whom_to_leave_out(collected):
+    feeds = collected(shop="acme", later="other")({"shop/a.csv": [post(1)]})
+    found = find(feeds, Selection(author="ann"))
+    assert set(hash_handles("ann", "other", feeds.author_key())) <= found.author_ids
+    assert "other:7" in find(feeds, Selection(posts=("7",))).feedback_ids
