@@ -99,12 +99,17 @@ def backup_lock(home: Path) -> ProcessLock:
     return ProcessLock(home / BACKUPS / ".lock", f"the backups of {home}")
 
 
-def write_backup(settings: Settings, path: Path | None = None) -> Backup:
+def write_backup(
+    settings: Settings, path: Path | None = None, *, is_folder: bool = False
+) -> Backup:
     """Write a backup to `path`, a new file or a folder, by default the home's; runs may go on.
 
     What is taken first is never newer than what is taken after it: Dagster's history, the
     warehouse, the ledger, the segments. So a platform that is restored has, at worst, work before
     it that the original had done.
+
+    Args:
+        is_folder: `path` is a folder, also if it is not there yet.
 
     Raises:
         ConfigurationError: there is no warehouse yet, or `path` is taken.
@@ -123,7 +128,8 @@ def write_backup(settings: Settings, path: Path | None = None) -> Backup:
             remove_unfinished(settings)
             created_at = datetime.now(UTC)
             name = f"{created_at.strftime(COLLECTED_AT_FORMAT)}.tar"
-            target = path if path and not path.is_dir() else (path or folder) / name
+            is_file = path is not None and not is_folder and not path.is_dir()
+            target = path if path and is_file else (path or folder) / name
             if target.exists():
                 message = f"{target} is there already; nothing was written. Name another file."
                 raise ConfigurationError(message)

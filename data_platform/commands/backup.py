@@ -15,17 +15,17 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @click.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=click.Path())
 @click.option("--list", "is_list", is_flag=True, help="List the backups; write none.")
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     help="Afterwards remove the oldest backups in the default folder; so many stay.",
 )
-def backup(path: Path | None, is_list: bool, keep: int | None) -> None:
+def backup(path: str | None, is_list: bool, keep: int | None) -> None:
     """Write one file that a platform can be restored from; runs and sensors may go on.
 
-    PATH is a new file, or a folder for it; by default it goes to backups/ in the data home. It
+    PATH is a new file, or a folder for it (a new one ends in /); by default it goes to backups/ in the data home. It
     holds warehouse, landed posts, ledger, history and the key of the author hashes: keep it as
     safe as the platform itself. Snapshot and report are made again.
     """
@@ -38,7 +38,11 @@ def backup(path: Path | None, is_list: bool, keep: int | None) -> None:
         return
     started = time.monotonic()
     with stoppable():
-        written = write_backup(settings, path.resolve() if path else None)
+        written = write_backup(
+            settings,
+            Path(path).resolve() if path else None,
+            is_folder=path is not None and path.endswith("/"),
+        )
     rows = written.manifest.tables["raw_feedback"].rows
     out.print(
         f"Wrote {escape(str(written.path))}: {_megabytes(written.size_bytes)},"

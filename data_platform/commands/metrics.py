@@ -11,6 +11,7 @@ import click
 
 from data_platform.errors import ConfigurationError
 from data_platform.settings import Settings, load_settings
+from data_platform.storage.files import replaced
 from data_platform.storage.refusals import explained, explained_output
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 @click.option(
     "--textfile",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write them to this file instead, for the textfile collector of node_exporter.",
+    help="Write them to this file instead, for the textfile collector of node_exporter. Every user of"
+    " this machine may read it; it holds no personal data.",
 )
 def metrics(serve: bool, host: str, port: int, textfile: Path | None) -> None:
     """Print the platform's metrics as Prometheus reads them; with --serve, answer its scrapes.
@@ -40,11 +42,13 @@ def metrics(serve: bool, host: str, port: int, textfile: Path | None) -> None:
     waits for the pipeline. docs/grafana/feedback_platform.json is a dashboard for them.
     """
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-    from prometheus_client import write_to_textfile as write_textfile
 
     from data_platform.ingestion.feeds import Feeds
     from data_platform.monitoring.prometheus import PlatformCollector
 
+    if serve and textfile:
+        message = "--serve answers scrapes, --textfile writes a file: give one of them."
+        raise ConfigurationError(message)
     settings = load_settings()
     if textfile:
         settings.require_output_place(textfile)
@@ -54,8 +58,12 @@ def metrics(serve: bool, host: str, port: int, textfile: Path | None) -> None:
     )
     registry.register(collector)
     if textfile:
+        content = generate_latest(registry)
         with explained_output(textfile):
-            write_textfile(str(textfile), registry)
+            folder = textfile.parent.resolve(strict=True)  # in a new one nobody would look
+            with replaced(folder / textfile.name) as draft:
+                draft.write_bytes(content)
+                draft.chmod(0o644)
     elif not serve:
         click.echo(generate_latest(registry).decode(), nl=False)
     else:

@@ -96,7 +96,7 @@ def write_report(snapshot: Path, path: Path, findings: Sequence[Finding]) -> Rep
     charts = _charts(content)
     with explained_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        vega = chart_script(path.parent)
+        vega = chart_script(snapshot.parent)  # beside `path` somebody else could put another
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("data_platform.reporting", "templates"),
             autoescape=True,

@@ -348,7 +348,15 @@ def test_a_backup_needs_a_warehouse_and_a_free_name(copy, empty, backed_up):
     assert "data-platform run makes it" in empty.cli("backup", code=2)
     content = backed_up.read_bytes()
     assert "is there already" in copy.cli("backup", str(backed_up), code=2)
+    for place in (f"{backed_up}/x.tar", f"{backed_up}/"):
+        assert "cannot be written: Not a directory" in copy.cli("backup", place, code=2)
     assert backed_up.read_bytes() == content
+
+
+def test_a_backup_goes_into_a_new_folder_if_its_name_ends_as_one(copy, tmp_path):
+    copy.cli("backup", f"{tmp_path}/new/folder/")
+    (found,) = list_backups(tmp_path / "new" / "folder")
+    assert stat.S_IMODE(found.path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("is_noticed_before", [True, False])

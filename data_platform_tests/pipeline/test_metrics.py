@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -83,5 +84,17 @@ def test_scrapes_are_answered_on_this_machine_only_until_it_is_stopped(sample):
 
 def test_a_textfile_is_written_for_node_exporter(sample, tmp_path):
     platform, _ = sample
-    platform.cli("metrics", "--textfile", str(tmp_path / "feedback.prom"))
-    assert "feedback_posts{" in (tmp_path / "feedback.prom").read_text(encoding="utf-8")
+    path = tmp_path / "feedback.prom"
+    platform.cli("metrics", "--textfile", str(path))
+    assert "feedback_posts{" in path.read_text(encoding="utf-8")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644, "another user's node_exporter reads it"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_textfile_stands_in_no_new_folder_and_beside_no_server(sample, tmp_path):
+    platform, _ = sample
+    path = tmp_path / "new" / "feedback.prom"
+    assert "No such file" in platform.cli("metrics", "--textfile", str(path), code=2)
+    said = platform.cli("metrics", "--serve", "--textfile", str(tmp_path / "a.prom"), code=2)
+    assert "give one of them" in said
+    assert list(tmp_path.iterdir()) == []

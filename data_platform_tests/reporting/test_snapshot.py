@@ -169,6 +169,7 @@ def test_the_report_opens_without_data_and_escapes_what_it_shows(warehouse, snap
     report = home / "report" / "index.html"
     write_report(snapshot, report, [])
     assert "No feedback yet" in report.read_text(encoding="utf-8")
+    assert list(report.parent.iterdir()) == [report], "it is one file"
     put_day(warehouse, DAYS[0], 1)
     row = dict.fromkeys(SOURCE_HEALTH.column_names, 0) | {
         "feed": "shop",
