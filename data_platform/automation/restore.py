@@ -38,6 +38,7 @@ from data_platform.automation.backup import (
 from data_platform.automation.backup import WAIT_SECONDS as BACKUP_SECONDS
 from data_platform.automation.health import DAEMON_SILENT_SECONDS, read_daemon
 from data_platform.automation.instance import open_instance
+from data_platform.automation.watch import runs_at_work
 from data_platform.errors import (
     BusyError,
     ConfigurationError,
@@ -174,7 +175,7 @@ def _prepare(settings: Settings, path: Path, manifest: Manifest, *, replace: boo
             " beside it."
         )
         raise ConfigurationError(message)
-    _require_no_daemon(settings)
+    _require_nobody_at_work(settings)
     _discard_staged(settings)
     size = sum(member.size for member in manifest.members.values())
     require_room(settings.home, size + SPARE_BYTES, "a restore")
@@ -229,18 +230,26 @@ def _holds_something(place: Path) -> bool:
     return any(place.iterdir()) if place.is_dir() else place.exists()
 
 
-def _require_no_daemon(settings: Settings) -> None:
+def _require_nobody_at_work(settings: Settings) -> None:
+    """Raise a BusyError while the daemon runs, or a run of this machine is in progress."""
     if not (settings.dagster_home / "dagster.yaml").is_file():
         return
     try:
         with open_instance(settings.dagster_home) as instance:
             is_running = read_daemon(instance).is_running
+            runs = runs_at_work(instance)
     except Exception:
         return  # a history that does not open is a reason to restore
     if is_running:
         message = (
             "The daemon is running (make ui). Stop it, wait"
             f" {DAEMON_SILENT_SECONDS:.0f} s, and restore again. Nothing was changed."
+        )
+        raise BusyError(message)
+    for run_id, pid in runs.items():
+        message = (
+            f"Run {run_id[:8]} is in progress, in process {pid}. Wait for its end, or end it, and"
+            " restore again. Nothing was changed."
         )
         raise BusyError(message)
 
@@ -445,6 +454,7 @@ def _swap(settings: Settings, journal: Journal) -> None:
             for folder in sorted(landing.root.glob("[a-z]*")):
                 if folder.is_dir():
                     stack.enter_context(feed_lock(landing, folder.name).held(WAIT_SECONDS))
+            _require_nobody_at_work(settings)  # unpacking may have taken long
         except BaseException:
             _discard_staged(settings)
             raise

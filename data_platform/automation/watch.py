@@ -299,6 +299,18 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     return lost
 
 
+def runs_at_work(instance: dg.DagsterInstance) -> dict[str, int]:
+    """Return the runs that a process on this machine executes, by their ids, with its id."""
+    found = {}
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY)):
+        run = record.dagster_run
+        pid = _process_of(instance, run.run_id)
+        is_here = run.tags.get(HOST_TAG, gethostname()) == gethostname()
+        if pid is not None and is_here and _is_alive(pid, record.start_time):
+            found[run.run_id] = pid
+    return found
+
+
 def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
     """Return the id of the process that executes a run, as the run has logged it."""
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records

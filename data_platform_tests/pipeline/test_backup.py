@@ -26,6 +26,18 @@ from data_platform_tests.pipeline.conftest import SHOP, Platform, kill
 from data_platform_tests.pipeline.test_machine_failures import mounted
 
 soak = pytest.mark.soak
+RUNNING = """
+    import sys, time
+    import dagster as dg
+
+    @dg.asset
+    def endless():
+        print("running", flush=True)
+        time.sleep(600)
+
+    with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+        dg.Definitions([endless]).resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+"""
 NEVER_IN_A_BACKUP = {
     "FEEDBACK_AUTHOR_KEY": "a-key-that-nobody-may-find-1",
     "MASTODON_TOKEN": "a-token-that-nobody-may-find",
@@ -450,6 +462,19 @@ def test_a_restore_that_is_killed_while_it_unpacks_leaves_the_home_whole(backed_
     copy.cli("restore", str(backed_up), "--replace")
     assert copy.digest() == before
     assert not list(copy.home.glob(".restoring*"))
+
+
+def test_a_home_with_a_run_at_work_is_not_replaced_and_one_with_a_lost_run_is(backed_up, copy):
+    """A run that waits for the warehouse holds no lock that a restore would meet."""
+    running = [sys.executable, "-c", textwrap.dedent(RUNNING), str(copy.home / "dagster")]
+    with subprocess.Popen(running, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"running\n"
+        said = copy.cli("restore", str(backed_up), "--replace", code=1)
+        assert f"is in progress, in process {process.pid}. Wait for its end" in said
+        assert not list(copy.home.glob("replaced-*"))
+        process.kill()
+    assert "verified: 9 tables equal" in copy.cli("restore", str(backed_up), "--replace")
 
 
 def test_a_home_with_a_daemon_at_work_is_not_replaced(backed_up, copy):
