@@ -213,7 +213,7 @@ RIGHTS = """
 def test_a_missing_right_is_found_with_the_command_that_gives_it(settings):
     """Examined as nobody: the superuser may read and write everything."""
     for path in (settings.home, settings.landing_path):
-        path.mkdir()
+        path.mkdir(mode=0o700)
         os.chown(path, NOBODY, NOBODY)
     settings.warehouse_path.write_bytes(b"")
     settings.warehouse_path.chmod(0o600)
