@@ -37,7 +37,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 )
 @click.option(
     "--author",
-    help="Instead of a table: all that is held of this handle, as JSON, from all tables.",
+    help="Instead of a table: all that is held of this handle, as JSON; only --output goes with it.",
 )
 @click.option(
     "--output",
@@ -60,13 +60,20 @@ def export(
     not at all, replaces one that was there before, and can be read by its owner only. In CSV, text
     that a spreadsheet could take for a formula begins with an apostrophe.
 
-    With --author it answers a person who asks what is held: texts as collected, every version,
-    their scores, records in quarantine. That comes from the warehouse, not from the snapshot.
+    With --author it answers a person who asks what is held: texts as collected, every version, also
+    of posts that are not loaded yet, their scores, human labels, records in quarantine. That comes
+    from the warehouse and the landing zone, not from the snapshot.
     """
     settings = load_settings()
     if output is not None and output != STANDARD_OUTPUT:
         settings.require_output_place(output)
     if author is not None:
+        if table is not None or lists or first or last or feeds or file_format:
+            message = (
+                "--author exports all that is held of one person, as JSON: call it without TABLE,"
+                " --list, --from, --to, --feed and --format."
+            )
+            raise ConfigurationError(message)
         _export_author(author, output or Path("author.json"))
         return
     from data_platform.reporting.export import Selection, export_table, format_of, list_tables
@@ -117,7 +124,12 @@ def _export_author(handle: str, path: Path) -> None:
     with existing_warehouse(settings).transaction() as transaction:
         record = author_record(transaction, Feeds(settings), handle)
     text = json.dumps(record, indent=2, ensure_ascii=False, default=str)
-    counted = f"{len(record['posts'])} post(s), {len(record['quarantine'])} record(s) in quarantine"
+    waiting = {post["feedback_id"] for post in record["posts_not_loaded"]}
+    posts = waiting | {post["feedback_id"] for post in record["posts"]}
+    counted = (
+        f"{len(posts)} post(s), {len(waiting)} of them with what is not loaded yet,"
+        f" {len(record['quarantine'])} record(s) in quarantine"
+    )
     if path == STANDARD_OUTPUT:
         click.echo(text)
         return

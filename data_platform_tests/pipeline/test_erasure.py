@@ -316,3 +316,12 @@ def test_the_same_command_completes_what_was_interrupted(interrupted):
     shop.cli(*again, "--yes")
     assert holders(shop, "broken kettle") == []
     assert "Nothing is erased." in shop.cli(*again, "--yes")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["feedback"], ["--list"], ["--from", "2026-03-01"], ["--feed", "shop"], ["--format", "csv"]],
+)
+def test_what_would_narrow_down_all_that_is_held_is_refused(erased_shop, options):
+    told = erased_shop.cli("export", "--author", "quill", *options, code=2)
+    assert "call it without TABLE" in told
