@@ -128,11 +128,12 @@ class Eraser:
         count = 0
         if self.unpurged_count():
             count = purge_deleted(self.feeds, deleted)
-            with self.warehouse.transaction() as transaction:
-                days = self.feeds.open_days
-                load_quarantine(
-                    transaction, self.feeds.landing, self.feeds.names, days.first, days.last
+            feeds, days = self.feeds, self.feeds.open_days
+            self.warehouse.written(
+                lambda transaction: load_quarantine(
+                    transaction, feeds.landing, feeds.names, days.first, days.last
                 )
+            )
             self._rewrite_files()
         if loaded_until is not None and loaded_until != self.ledger.purged_until():
             self.ledger.note_purge(loaded_until, count)
