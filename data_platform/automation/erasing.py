@@ -18,7 +18,7 @@ from data_platform.ingestion.erasure import (
 )
 from data_platform.ingestion.feeds import Feeds
 from data_platform.ingestion.raw import load_days, load_quarantine
-from data_platform.ingestion.selection import landed_feeds, platform_of
+from data_platform.ingestion.selection import landed_feeds, platforms_of
 from data_platform.ingestion.suppression import Suppression
 from data_platform.reporting.snapshot import publish
 from data_platform.schemas import HUMAN_LABELS, RAW_FEEDBACK, TABLES
@@ -70,7 +70,9 @@ class Eraser:
         count = apply_suppression(self.feeds, self.ledger)
         logger.info("%s segment(s) were written anew without erased posts", count)
         names = sorted({*self.feeds.names, *landed_feeds(self.feeds.landing)})
-        self.ledger.forget_items(suppression, {platform_of(self.feeds, n) for n in names})
+        self.ledger.forget_items(
+            suppression, {p for n in names for p in platforms_of(self.feeds, n)}
+        )
         writes: dict[date, DayWrite] = {}
         for day in self._days_with(suppression):
             found = self.warehouse.written(
