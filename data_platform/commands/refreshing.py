@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_platform.errors import ConfigurationError
 from data_platform.settings import Settings
+from data_platform.storage.landing import LandingZone
 from data_platform.storage.refusals import explained
 from data_platform.storage.warehouse import Warehouse
 
@@ -17,7 +18,14 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def existing_warehouse(settings: Settings) -> Warehouse:
+    """Return the warehouse of the data home.
+
+    Raises:
+        BusyError: a restore that was cut off has taken it away and not put the other one there.
+        ConfigurationError: there is none yet.
+    """
     if not settings.warehouse_path.exists():
+        LandingZone(settings.landing_path, settings.restore_journal_path).require_open()
         message = (
             f"There is no warehouse at {settings.warehouse_path} yet; data-platform run makes it."
         )
