@@ -19,6 +19,17 @@ FIRST = [
 ]
 SECOND = [{"id": "3", "at": "2026-03-04T10:00:00Z", "text": "Lovely coffee", "user": "cy"}]
 
+WRITES_WHERE_TOLD = pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "feedback", "--format", "csv", "--output"),
+        ("export", "--author", "@ann", "--output"),
+        ("report", "--output"),
+        ("metrics", "--textfile"),
+    ],
+    ids=" ".join,
+)
+
 
 def test_each_format_is_written_by_its_ending(sample, tmp_path):
     platform, summary = sample
@@ -109,16 +120,7 @@ def test_a_mistake_is_told_and_writes_nothing(sample, tmp_path, monkeypatch, arg
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("export", "feedback", "--format", "csv", "--output"),
-        ("export", "--author", "@ann", "--output"),
-        ("report", "--output"),
-        ("metrics", "--textfile"),
-    ],
-    ids=" ".join,
-)
+@WRITES_WHERE_TOLD
 def test_no_output_takes_the_place_of_what_the_platform_keeps(sample, tmp_path, command):
     platform, _ = sample
     link = tmp_path / "link.csv"
@@ -131,16 +133,7 @@ def test_no_output_takes_the_place_of_what_the_platform_keeps(sample, tmp_path, 
         assert (place.read_bytes() if place.exists() else None) == before
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("export", "feedback", "--format", "csv", "--output"),
-        ("export", "--author", "@ann", "--output"),
-        ("report", "--output"),
-        ("metrics", "--textfile"),
-    ],
-    ids=" ".join,
-)
+@WRITES_WHERE_TOLD
 def test_a_place_where_no_file_can_be_is_told(sample, tmp_path, command):
     platform, _ = sample
     (tmp_path / "file").touch()
